@@ -166,8 +166,17 @@ def training_failure_reason(base: Path, exit_code: int) -> str:
     return f"AlgorithmError: {read_failure(base)}"[: _MESSAGE_LIMIT - len(ending)] + ending
 
 
-def processing_failure_reason(exit_code: int) -> str:
-    """FailureReason of a processing job whose container ended with `exit_code`; its own words are in ExitMessage."""
+def processing_failure_reason(base: Path, exit_code: int) -> str:
+    """FailureReason of a processing job whose container ended with `exit_code`; its own words are in ExitMessage.
+
+    A message that is not UTF-8 is an error of its own, as on AWS ("Save and Access Metadata Information …").
+    """
+    try:
+        (base / "output/message").read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        return "ClientError: The exit message in /opt/ml/output/message is not UTF-8"
+    except (FileNotFoundError, IsADirectoryError):
+        pass
     return f"AlgorithmError: See job logs for more information, exit code: {_docker_code(exit_code)}"
 
 

@@ -148,7 +148,7 @@ class Search:
             epoch = len(state.curve)
             if self._hyperband and state.optuna is not None:
                 state.optuna.report(value, epoch)
-                return state.optuna.should_prune()
+                return bool(state.optuna.should_prune())
             if not self._early_stopping:
                 return False
             averages = [
