@@ -1,0 +1,1 @@
+"""What runs inside SageMaker: turbofan histories become a tested remaining-useful-life model."""

@@ -1,0 +1,28 @@
+"""The image's entry point: `python -m turbofan train | process | evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from turbofan.container import Paths, run_job
+
+JOBS = ("train", "process", "evaluate")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one job and give its exit code: 0 done, 1 failed with a message in its file, 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="turbofan", description="One job of the turbofan training image.")
+    parser.add_argument("job", choices=JOBS)
+    name = parser.parse_args(arguments).job
+
+    def job(paths: Paths) -> None:
+        # Imported here: a broken import is told like any failure, and process does not wait for TensorFlow.
+        getattr(importlib.import_module(f"turbofan.{name}"), name)(paths)
+
+    return run_job(job, lambda paths: paths.failure if name == "train" else paths.message)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
