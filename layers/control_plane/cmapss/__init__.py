@@ -11,19 +11,23 @@ LF or CR LF (the latter makes another digest, so another version); the last line
 from .columns import COLUMNS, MEASUREMENTS, SENSORS, SETTINGS, Column
 from .errors import RULES, DataError, Violation
 from .files import CheckResult, Table, check, check_trio, read_rul, read_table
-from .names import FileName, Role, parse_name
+from .names import ROLES, FileName, Role, parse_name
+from .stream import Content, StreamProblem
 
 __all__ = [
     "COLUMNS",
     "MEASUREMENTS",
+    "ROLES",
     "RULES",
     "SENSORS",
     "SETTINGS",
     "CheckResult",
     "Column",
+    "Content",
     "DataError",
     "FileName",
     "Role",
+    "StreamProblem",
     "Table",
     "Violation",
     "check",

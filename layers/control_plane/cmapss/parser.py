@@ -52,8 +52,8 @@ class LineParser:
             self.report(None, None, problem.rule, problem.message)
             return
         if self._rest:
+            self.report(self._line + 1, None, "line_end", "the last line has no line end: the file may be cut off")
             self._block(self._rest + b"\n")
-            self.report(self._line, None, "line_end", "the last line has no line end: the file may be cut off")
         if content.bytes == 0:
             self.report(None, None, "empty", "the file is empty")
 
@@ -100,7 +100,7 @@ class LineParser:
         raise NotImplementedError
 
     def _lost(self) -> None:
-        """A line had to be left out."""
+        """A line had to be left out: it may have been a row or not."""
 
     def _too_long(self, line: bytes) -> None:
         start = _shown(line)
@@ -127,7 +127,6 @@ class LineParser:
         fields = line.split()
         if not fields:
             self.report(self._line, None, "blank_line", "the line is blank")
-            self._lost()
         elif len(fields) != expected:
             are = "1 column" if len(fields) == 1 else f"{len(fields)} columns"
             self.report(self._line, None, "columns", f"the line has {are} instead of {expected}")
@@ -202,6 +201,13 @@ class TableParser(LineParser):
             self._lost()
             self._places.append((numbers[0], numbers[-1]))
             return
+        if not any(map(_NUMBER.fullmatch, fields)):
+            start = _shown(line)
+            self.report(
+                self._line, None, "number", f"the line has no number at all, like a header: it starts with {start}"
+            )
+            self._lost()
+            return
         before = self.violation_count
         unit, cycle = (self._count(field, column) for field, column in zip(fields, COLUMNS[:2], strict=False))
         if unit is None or cycle is None:
@@ -262,7 +268,7 @@ class TableParser(LineParser):
         self._places = [*_successors(self._places[0]), (unit, cycle)]
 
     def _lost(self) -> None:
-        self._places = _successors(self._places[0])
+        self._places = [*_successors(self._places[0]), self._places[0]]
 
 
 class RulParser(LineParser):
