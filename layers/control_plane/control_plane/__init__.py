@@ -1,0 +1,1 @@
+"""The control plane's logic: what the Lambda handlers in functions/ call."""

@@ -1,0 +1,97 @@
+"""Fixtures of the unit tests: AWS by moto, with the control plane's stack in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+from control_plane import clients
+from control_plane.settings import Settings, load_settings
+from moto import mock_aws
+
+ACCOUNT = "123456789012"
+
+
+@dataclass
+class Stack:
+    """What template.yaml makes, as far as the functions see it."""
+
+    settings: Settings
+    s3: Any
+    dynamodb: Any
+    stepfunctions: Any
+    sqs: Any
+    queue_url: str
+
+    def upload(self, name: str, body: bytes, **extra: Any) -> str:
+        """Put an object under data/raw/; returns its version id."""
+        response = self.s3.put_object(Bucket=self.settings.bucket_name, Key=f"data/raw/{name}", Body=body, **extra)
+        return str(response["VersionId"])
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys below a prefix."""
+        listed = self.s3.list_objects_v2(Bucket=self.settings.bucket_name, Prefix=prefix)
+        return [entry["Key"] for entry in listed.get("Contents", [])]
+
+    def read(self, key: str) -> bytes:
+        """An object's content."""
+        return bytes(self.s3.get_object(Bucket=self.settings.bucket_name, Key=key)["Body"].read())
+
+    def executions(self) -> list[dict[str, Any]]:
+        """All executions of the training state machine, newest first."""
+        listed = self.stepfunctions.list_executions(stateMachineArn=self.settings.training_state_machine_arn)
+        return list(listed["executions"])
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """The alerts sent since the last call."""
+        found: list[dict[str, Any]] = []
+        while messages := self.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                self.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
+                found.append(json.loads(message["Body"]))
+        return found
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        for client in (clients.s3, clients.dynamodb, clients.sns, clients.stepfunctions, load_settings):
+            client.cache_clear()
+        s3, dynamodb, sns, sqs, stepfunctions = (
+            boto3.client(name) for name in ("s3", "dynamodb", "sns", "sqs", "stepfunctions")
+        )
+        s3.create_bucket(Bucket="onwing-bucket")
+        s3.put_bucket_versioning(Bucket="onwing-bucket", VersioningConfiguration={"Status": "Enabled"})
+        dynamodb.create_table(
+            TableName="onwing-table",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        )
+        topic = sns.create_topic(Name="onwing-alerts")["TopicArn"]
+        queue_url = sqs.create_queue(QueueName="onwing-inbox")["QueueUrl"]
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:us-east-1:{ACCOUNT}:onwing-inbox")
+        machine = stepfunctions.create_state_machine(
+            name="onwing-training",
+            definition=json.dumps({"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 1, "End": True}}}),
+            roleArn=f"arn:aws:iam::{ACCOUNT}:role/onwing",
+        )["stateMachineArn"]
+        settings = Settings(
+            project_name="onwing",
+            bucket_name="onwing-bucket",
+            table_name="onwing-table",
+            alerts_topic_arn=topic,
+            training_state_machine_arn=machine,
+        )
+        for name, value in settings.model_dump().items():
+            monkeypatch.setenv(name.upper(), str(value))
+        yield Stack(settings, s3, dynamodb, stepfunctions, sqs, queue_url)
