@@ -1,0 +1,146 @@
+"""The command: localcloud start, stop, status, logs, reset."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from localcloud import daemon
+from localcloud.errors import LocalcloudError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; gives the exit code: 0 well, 1 not running or failed, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except LocalcloudError as error:
+        print(f"localcloud: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="localcloud", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    start = _command(commands, "start", _start, "start it, in the background unless --foreground")
+    start.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
+    start.add_argument("--image", type=Path, action="append", default=[], help="image map (TOML); may be given again")
+    start.add_argument("--slots", type=int, help="jobs at once (default: the CPUs)")
+    start.add_argument("--forget", action="store_true", help="keep no state over a stop")
+    start.add_argument("--foreground", action="store_true", help="stay in the foreground; Ctrl-C stops it")
+    start.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    start.add_argument("--json", action="store_true", help="print the state file's content")
+
+    _command(commands, "stop", _stop, "stop it and all its jobs")
+    status = _command(commands, "status", _status, "say whether and where it runs")
+    status.add_argument("--json", action="store_true")
+    logs = _command(commands, "logs", _logs, "print the end of its log")
+    logs.add_argument("-n", "--lines", type=int, default=50)
+    logs.add_argument("-f", "--follow", action="store_true")
+    _command(commands, "reset", _reset, "delete every resource, object and job")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: object, text: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        default=daemon.DEFAULT_DIRECTORY,
+        help=f"where it keeps everything (default: {daemon.DEFAULT_DIRECTORY})",
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _start(options: argparse.Namespace) -> int:
+    directory = options.dir.resolve()
+    images = tuple(path.resolve() for path in options.image)
+    if options.foreground:
+        from localcloud.server import Settings, configure_logging, serve  # pulls MiniStack in
+
+        configure_logging(options.log_level)
+        serve(
+            Settings(
+                directory=directory,
+                port=options.port,
+                images=images,
+                slots=options.slots,
+                keep=not options.forget,
+                log_level=options.log_level,
+            )
+        )
+    running = daemon.start(
+        directory,
+        port=options.port,
+        images=images,
+        slots=options.slots,
+        keep=not options.forget,
+        log_level=options.log_level,
+    )
+    _print(running, options.json)
+    return 0
+
+
+def _stop(options: argparse.Namespace) -> int:
+    directory = options.dir.resolve()
+    print("stopped" if daemon.stop(directory) else f"no localcloud runs in {directory}")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    directory = options.dir.resolve()
+    running = daemon.find(directory)
+    if running is None:
+        print(json.dumps({"running": False}) if options.json else f"no localcloud runs in {directory}")
+        return 1
+    _print(running, options.json)
+    return 0
+
+
+def _logs(options: argparse.Namespace) -> int:
+    directory = options.dir.resolve()
+    if options.follow:
+        for line in daemon.follow(directory, options.lines):
+            print(line, end="", flush=True)
+    print(daemon.tail(directory, options.lines))
+    return 0
+
+
+def _reset(options: argparse.Namespace) -> int:
+    daemon.reset(options.dir.resolve())
+    print("reset")
+    return 0
+
+
+def _print(running: daemon.Running, as_json: bool) -> None:
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "running": True,
+                    "endpoint": running.endpoint,
+                    "pid": running.pid,
+                    "account": running.account,
+                    "region": running.region,
+                }
+            )
+        )
+    else:
+        print(
+            f"localcloud runs at {running.endpoint} (process {running.pid}, log {running.directory / daemon.LOG_FILE})"
+        )
+        print(f"  export AWS_ENDPOINT_URL={running.endpoint} AWS_DEFAULT_REGION={running.region}")
+        print("  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""A localcloud in the background: start it, find it, stop it, read its log."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcloud.errors import LocalcloudError
+from localcloud.server import LOCK_FILE, STATE_FILE
+
+LOG_FILE = "localcloud.log"
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+DEFAULT_DIRECTORY = Path(".onwing/localcloud")
+
+
+class StartFailed(LocalcloudError):
+    """The server did not come up."""
+
+
+class NotRunning(LocalcloudError):
+    """No localcloud runs in this directory."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A localcloud that runs."""
+
+    endpoint: str
+    pid: int
+    account: str
+    region: str
+    directory: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client (boto3, AWS CLI, SAM CLI) needs in its environment to speak to it."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_REGION": self.region,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+
+def start(
+    directory: Path,
+    *,
+    port: int = 0,
+    images: Sequence[Path] = (),
+    slots: int | None = None,
+    keep: bool = True,
+    log_level: str = "INFO",
+) -> Running:
+    """Start a localcloud in the background, or give the one that runs in this directory already.
+
+    Raises:
+        StartFailed: with the end of its log.
+    """
+    if (running := find(directory)) is not None:
+        return running
+    directory.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "localcloud", "start", "--foreground", "--dir", str(directory)]
+    command += ["--port", str(port), "--log-level", log_level]
+    for image in images:
+        command += ["--image", str(image)]
+    if slots is not None:
+        command += ["--slots", str(slots)]
+    if not keep:
+        command += ["--forget"]
+    with (directory / LOG_FILE).open("ab") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        running = find(directory)
+        if running is not None:
+            return running
+        if process.poll() is not None:
+            if (running := find(directory)) is not None:
+                return running  # somebody else was quicker
+            raise StartFailed(f"localcloud ended with code {process.returncode}:\n{tail(directory, 30)}")
+        time.sleep(0.02)
+    process.kill()
+    raise StartFailed(f"localcloud was not ready within {START_SECONDS:.0f} s:\n{tail(directory, 30)}")
+
+
+def find(directory: Path) -> Running | None:
+    """The localcloud that runs in a directory, or None."""
+    if not _held(directory / LOCK_FILE):
+        return None
+    try:
+        state = json.loads((directory / STATE_FILE).read_text())
+    except (FileNotFoundError, ValueError):
+        return None  # it is starting, or stopping
+    return Running(state["endpoint"], state["pid"], state["account"], state["region"], directory)
+
+
+def stop(directory: Path) -> bool:
+    """Stop it, with every job and process of it; False when none runs.
+
+    Raises:
+        LocalcloudError: it could not be stopped.
+    """
+    running = find(directory)
+    if running is None:
+        return False
+    for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
+        try:
+            os.kill(running.pid, number)
+        except ProcessLookupError:
+            return True
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not _held(directory / LOCK_FILE):
+                return True
+            time.sleep(0.02)
+    raise LocalcloudError(f"process {running.pid} does not end: look at it with ps, or kill it.")
+
+
+def reset(directory: Path) -> None:
+    """Empty it: every resource, object and job is gone.
+
+    Raises:
+        NotRunning: none runs in this directory.
+    """
+    running = find(directory)
+    if running is None:
+        raise NotRunning(f"no localcloud runs in {directory}: start one with localcloud start --dir {directory}")
+    request = urllib.request.Request(f"{running.endpoint}/_ministack/reset", method="POST")
+    with urllib.request.urlopen(request, timeout=60):
+        pass
+
+
+def tail(directory: Path, lines: int) -> str:
+    """The end of the log."""
+    try:
+        text = (directory / LOG_FILE).read_text(errors="replace")
+    except FileNotFoundError:
+        return "(no log)"
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def follow(directory: Path, lines: int) -> Iterator[str]:
+    """The end of the log, and then each line as it comes, until the caller stops."""
+    path = directory / LOG_FILE
+    with path.open(errors="replace") as log:
+        yield from log.read().splitlines(keepends=True)[-lines:]
+        while True:
+            line = log.readline()
+            if line:
+                yield line
+            else:
+                time.sleep(0.2)
+
+
+def _held(lock_file: Path) -> bool:
+    """Whether a server holds the lock."""
+    try:
+        with lock_file.open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False

@@ -1,0 +1,205 @@
+"""The life of a job: queued for a slot, run in a container, stopped on request or by the clock, always ended once."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from localcloud.container_contract import S3Transfer
+from localcloud.containers import Container, ContainerSpec
+from localcloud.errors import ValidationException
+from localcloud.events import Events
+from localcloud.images import Image, ImageMap, ImageNotFound
+from localcloud.logs import Logs, LogStream
+from localcloud.slots import Slots
+from localcloud.store import Scope, Store
+
+logger = logging.getLogger("localcloud.jobs")
+
+TERMINAL = frozenset({"Completed", "Failed", "Stopped"})
+# SageMaker caps what Describe gives as FailureReason and ExitMessage.
+REASON_LIMIT = 1024
+
+End = Literal["exited", "stopped", "timed out"]
+
+
+class Runtime(Protocol):
+    """What runs containers: localcloud.containers.ProcessRuntime, or a stand-in in tests."""
+
+    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Container:
+        """Start a container; its output comes to ``on_line``."""
+
+
+@dataclass
+class Live:
+    """A job that has not ended: how to stop it, and how to wait for it."""
+
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    finished: threading.Event = field(default_factory=threading.Event)
+    container: Container | None = None
+    grace: float = 30.0
+
+    def stop(self, grace: float | None = None) -> None:
+        """Ask the job to stop; returns at once."""
+        if grace is not None:
+            self.grace = grace
+        self.cancelled.set()
+        if (container := self.container) is not None:
+            threading.Thread(target=container.stop, args=(self.grace,), name="localcloud-stop", daemon=True).start()
+
+
+@dataclass
+class Platform:
+    """What every kind of job is built upon.
+
+    Args:
+        store: where descriptions stand.
+        images: which command stands for an image.
+        runtime: what runs containers.
+        slots: how many run at once.
+        logs: CloudWatch Logs.
+        events: EventBridge.
+        s3: makes a client for an account's S3, and the environment by which a container reaches the same account.
+        directory: where containers get their base directories.
+        stop_grace: seconds between SIGTERM and SIGKILL (120 on AWS).
+    """
+
+    store: Store
+    images: ImageMap
+    runtime: Runtime
+    slots: Slots
+    logs: Logs
+    events: Events
+    s3: Callable[[Scope], Any]
+    environment: Callable[[Scope], dict[str, str]]
+    directory: Path
+    stop_grace: float = 10.0
+    _live: dict[tuple[Scope, str, str], Live] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _closing: threading.Event = field(default_factory=threading.Event)
+
+    def image(self, uri: str) -> Image:
+        """The image behind a URI; raises ValidationException, as SageMaker does for a repository it cannot find."""
+        try:
+            return self.images.find(uri)
+        except ImageNotFound as error:
+            raise ValidationException(f"Cannot find repository for image {uri}. {error}") from error
+
+    def launch(
+        self, scope: Scope, kind: str, name: str, run: Callable[[Live], None], then: Callable[[], None] | None = None
+    ) -> Live:
+        """Run a job in a thread of its own; ``run`` must end the job whatever happens; ``then`` is called after it."""
+        live = Live(grace=self.stop_grace)
+        with self._lock:
+            if self._closing.is_set():
+                raise ValidationException("localcloud is shutting down")
+            self._live[scope, kind, name] = live
+
+        def guarded() -> None:
+            try:
+                run(live)
+            except Exception:
+                logger.exception("%s %s ended in an error of localcloud itself", kind, name)
+            finally:
+                with self._lock:
+                    self._live.pop((scope, kind, name), None)
+                live.finished.set()
+                if then is not None:
+                    then()
+
+        threading.Thread(target=guarded, name=f"{kind}-{name}", daemon=True).start()
+        return live
+
+    def live(self, scope: Scope, kind: str, name: str) -> Live | None:
+        """The running job, or None when it has ended."""
+        with self._lock:
+            return self._live.get((scope, kind, name))
+
+    def close(self, grace: float = 1.0) -> None:
+        """Stop every job and wait until they have ended; no job can be launched afterwards."""
+        with self._lock:
+            self._closing.set()
+            jobs = list(self._live.values())
+        for job in jobs:
+            job.stop(grace)
+        deadline = time.monotonic() + grace + 5
+        for job in jobs:
+            job.finished.wait(max(0.0, deadline - time.monotonic()))
+
+    def stop_all(self) -> None:
+        """Stop every job and forget them (a reset): new ones may be launched."""
+        with self._lock:
+            jobs = list(self._live.values())
+        for job in jobs:
+            job.stop(0.5)
+        for job in jobs:
+            job.finished.wait(5)
+
+    @property
+    def closing(self) -> bool:
+        """Whether the platform is shutting down."""
+        return self._closing.is_set()
+
+    def transfer(self, scope: Scope) -> S3Transfer:
+        """S3 of an account."""
+        return S3Transfer(self.s3(scope))
+
+    def base_directory(self, name: str) -> Path:
+        """A new directory that is a container's /opt/ml."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f"{name[:40]}-", dir=self.directory))
+
+    def discard(self, base: Path) -> None:
+        """Remove a base directory."""
+        shutil.rmtree(base, ignore_errors=True)
+
+    def open_log(self, scope: Scope, group: str, job: str) -> LogStream:
+        """The stream of a job's container, named as SageMaker names it."""
+        return self.logs.open(scope, group, f"{job}/algo-1-{int(time.time())}{next(_stream_numbers) % 1000:03d}")
+
+
+_stream_numbers = itertools.count()
+
+
+def run_container(
+    platform: Platform, live: Live, spec: ContainerSpec, on_line: Callable[[str], None], seconds: float
+) -> tuple[End, int]:
+    """Run one container to its end.
+
+    Args:
+        seconds: how long it may run.
+
+    Returns:
+        How it ended, and its exit code.
+    """
+    container = platform.runtime.start(spec, on_line)
+    live.container = container
+    end: End = "exited"
+    if live.cancelled.is_set():
+        container.stop(live.grace)
+    code = container.wait(seconds)
+    if code is None:
+        end = "timed out"
+        container.stop(live.grace)
+        code = container.wait(None)
+    elif live.cancelled.is_set():
+        end = "stopped"
+    return end, code if code is not None else -9
+
+
+def limited(reason: str) -> str:
+    """A reason in the length that SageMaker allows."""
+    return reason if len(reason) <= REASON_LIMIT else reason[: REASON_LIMIT - 3] + "..."
+
+
+def seconds_between(start: Any, end: Any) -> int:
+    """Whole seconds between two times, at least 0."""
+    return max(0, int((end - start).total_seconds()))

@@ -1,0 +1,341 @@
+"""The server: MiniStack in this process, on loopback only, with localcloud's SageMaker plugged in."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from localcloud.errors import LocalcloudError
+
+logger = logging.getLogger("localcloud")
+
+HOST = "127.0.0.1"
+STATE_FILE = "localcloud.json"
+LOCK_FILE = "localcloud.lock"
+# What SageMaker projects use; every further service costs memory once it is asked for.
+SERVICES = (
+    *("s3", "sqs", "sns", "dynamodb", "dynamodbstreams", "lambda", "iam", "sts", "kms", "logs", "monitoring"),
+    *("events", "scheduler", "states", "cloudformation", "ssm", "secretsmanager", "ecr", "tagging"),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a localcloud runs.
+
+    Args:
+        directory: where everything it keeps stands; one localcloud a directory.
+        port: 0 for a free one.
+        images: image maps (TOML).
+        slots: how many jobs run at once; None for as many as there are CPUs.
+        keep: whether the state survives a clean stop.
+        account: the account of callers whose access key is not itself an account.
+        region: the region of callers who name none.
+        log_level: of the log.
+    """
+
+    directory: Path
+    port: int = 0
+    images: tuple[Path, ...] = ()
+    slots: int | None = None
+    keep: bool = True
+    account: str = "000000000000"
+    region: str = "us-east-1"
+    log_level: str = "INFO"
+    services: tuple[str, ...] = SERVICES
+
+
+class AlreadyRunning(LocalcloudError):
+    """Another localcloud has this directory."""
+
+
+class PortTaken(LocalcloudError):
+    """The port is in use."""
+
+
+def serve(settings: Settings) -> NoReturn:
+    """Run until SIGTERM or SIGINT; then stop every job, keep the state and end the process.
+
+    Raises:
+        AlreadyRunning: another localcloud has this directory.
+        PortTaken: the port is in use.
+    """
+    settings.directory.mkdir(parents=True, exist_ok=True)
+    lock = _lock(settings.directory)
+    listener = _listen(settings.port)
+    endpoint = f"http://{HOST}:{listener.getsockname()[1]}"
+    os.environ.update(environment(settings, endpoint))
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        os.environ.pop(name, None)
+    failed = True
+    try:
+        # Not asyncio.run: at its end it waits for every worker thread, and executions may wait for hours.
+        asyncio.new_event_loop().run_until_complete(_Server(settings, listener, endpoint).run())
+        failed = False
+    except LocalcloudError as error:
+        logger.error("%s", error)
+    except Exception:
+        logger.exception("the server failed")
+    finally:
+        (settings.directory / STATE_FILE).unlink(missing_ok=True)
+        atexit._run_exitfuncs()
+        logging.shutdown()
+        # The lock goes with the process itself, so that whoever waits for it finds nothing left.
+        assert not lock.closed
+        os._exit(1 if failed else 0)
+
+
+def environment(settings: Settings, endpoint: str) -> dict[str, str]:
+    """MiniStack's settings, which it reads on import, and credentials that are nobody's.
+
+    The server's environment is inherited by functions and jobs: none of them may find a person's own credentials.
+    """
+    port = endpoint.rsplit(":", 1)[1]
+    home = settings.directory
+    return {
+        "GATEWAY_PORT": port,
+        "BIND_HOST": HOST,
+        "MINISTACK_HOST": HOST,
+        "MINISTACK_ACCOUNT_ID": settings.account,
+        "MINISTACK_REGION": settings.region,
+        "SERVICES": ",".join(settings.services),
+        "SFTP_ENABLED": "0",
+        "IOT_MTLS_ENABLED": "0",
+        "LOG_LEVEL": settings.log_level,
+        "PERSIST_STATE": "1" if settings.keep else "0",
+        "STATE_DIR": str(home / "state"),
+        "S3_PERSIST": "1" if settings.keep else "0",
+        "S3_DATA_DIR": str(home / "s3"),
+        "DOCKER_HOST": f"unix://{home}/no-docker.sock",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_REGION": settings.region,
+        "AWS_DEFAULT_REGION": settings.region,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+
+
+class _Server:
+    """One run of the server."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, endpoint: str) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._endpoint = endpoint
+
+    async def run(self) -> None:
+        """Serve until told to stop."""
+        from hypercorn.asyncio import serve as hypercorn_serve  # MiniStack's own server; heavy, so only here
+        from hypercorn.config import Config
+
+        from localcloud import hooks
+
+        hooks.leave_out_docker()
+        hooks.check()
+        plugged = plug_in(self._settings, self._endpoint)
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _on_signal, stop)
+
+        async def until_stopped() -> None:
+            await stop.wait()
+            logger.info("stopping")
+            await asyncio.to_thread(plugged.close)
+
+        config = Config()
+        config.bind = [f"fd://{self._listener.detach()}"]
+        config.keep_alive_timeout = 75
+        config.graceful_timeout = 1
+        config.loglevel = self._settings.log_level
+        config.accesslog = None
+        await hypercorn_serve(self._announcing(hooks.application()), config, shutdown_trigger=until_stopped)
+
+    def _announcing(self, application: Any) -> Any:
+        """The application, which writes the state file once it has started."""
+
+        async def app(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+            if scope["type"] != "lifespan":
+                await application(scope, receive, send)
+                return
+
+            async def announce(message: Mapping[str, Any]) -> None:
+                await send(message)
+                if message["type"] == "lifespan.startup.complete":
+                    self._write_state()
+
+            await application(scope, receive, announce)
+
+        return app
+
+    def _write_state(self) -> None:
+        state = {
+            "endpoint": self._endpoint,
+            "pid": os.getpid(),
+            "account": self._settings.account,
+            "region": self._settings.region,
+        }
+        target = self._settings.directory / STATE_FILE
+        temporary = target.with_suffix(".tmp")
+        temporary.write_text(json.dumps(state) + "\n")
+        temporary.replace(target)
+        logger.info("localcloud is ready at %s", self._endpoint)
+
+
+def plug_in(settings: Settings, endpoint: str) -> Plugged:
+    """Build localcloud's SageMaker and put it, its integrations and its corrections into MiniStack."""
+    from localcloud import cloudformation, fidelity, hooks
+    from localcloud.api import service_model
+    from localcloud.awssdk import AwsSdk, make_client
+    from localcloud.containers import ProcessRuntime
+    from localcloud.events import Events
+    from localcloud.images import ImageMap
+    from localcloud.jobs import Platform
+    from localcloud.logs import Logs
+    from localcloud.service import SageMaker
+    from localcloud.slots import Slots
+    from localcloud.stepfunctions import SageMakerTasks, integrations
+    from localcloud.store import Scope, Store
+
+    images = ImageMap.load(list(settings.images))
+    runtime = ProcessRuntime(logging.getLogger("localcloud.runtime").info)
+    clients: dict[Scope, Any] = {}
+    making = threading.Lock()
+
+    def s3(scope: Scope) -> Any:
+        with making:
+            if scope not in clients:
+                clients[scope] = make_client(endpoint, scope, "s3")
+            return clients[scope]
+
+    def job_environment(scope: Scope) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_DEFAULT_REGION": scope.region,
+            "AWS_ACCESS_KEY_ID": scope.account,
+            "AWS_SECRET_ACCESS_KEY": "localcloud",
+        }
+
+    platform = Platform(
+        store=Store(),
+        images=images,
+        runtime=runtime,
+        slots=Slots(settings.slots),
+        logs=Logs(
+            lambda scope, operation, request: hooks.call_json_service(
+                scope, "logs", f"Logs_20140328.{operation}", request
+            )
+        ),
+        events=Events(hooks.put_event),
+        s3=s3,
+        environment=job_environment,
+        directory=settings.directory / "jobs",
+    )
+    sagemaker = SageMaker(platform)
+    hooks.register_service(
+        "sagemaker",
+        "SageMaker",
+        hooks.in_thread(
+            lambda _method, _path, headers, body, _query: sagemaker.handle(
+                hooks.current_scope(), headers.get("x-amz-target", ""), body
+            )
+        ),
+        SageMakerState(sagemaker),
+    )
+    tasks = SageMakerTasks(sagemaker, hooks.current_scope)
+    hooks.install_integrations(integrations(tasks, AwsSdk(endpoint, hooks.current_scope)))
+    fidelity.install()
+    cloudformation.install(sagemaker)
+    for image in images.images:
+        runtime.warm(image)
+    # SageMaker's model takes most of a second: load it while the server starts.
+    threading.Thread(target=service_model, args=("sagemaker",), name="localcloud-model", daemon=True).start()
+    return Plugged(sagemaker, runtime)
+
+
+@dataclass
+class Plugged:
+    """What plug_in made."""
+
+    sagemaker: Any
+    runtime: Any
+
+    def close(self) -> None:
+        """Stop jobs first, then whatever is left of their processes."""
+        self.sagemaker.close()
+        self.runtime.close()
+
+
+class SageMakerState:
+    """SageMaker's part in MiniStack's saving, restoring and resetting."""
+
+    def __init__(self, sagemaker: Any) -> None:
+        self._sagemaker = sagemaker
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything, as JSON values."""
+        return {"rows": self._sagemaker.platform.store.snapshot()}
+
+    def load_persisted_state(self, data: Mapping[str, Any]) -> None:
+        """Everything back; jobs that were cut off are failed."""
+        self._sagemaker.platform.store.restore(data["rows"])
+        self._sagemaker.restored()
+
+    def reset(self) -> None:
+        """Stop every job and forget everything."""
+        self._sagemaker.platform.stop_all()
+        self._sagemaker.platform.store.clear()
+
+
+def _on_signal(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        os._exit(130)  # asked twice: at once
+    stop.set()
+
+
+def _lock(directory: Path) -> Any:
+    """Hold the directory for as long as the process lives."""
+    lock = (directory / LOCK_FILE).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise AlreadyRunning(
+            f"a localcloud is running in {directory}: use it (localcloud status --dir {directory}), stop it "
+            f"(localcloud stop --dir {directory}), or name another --dir."
+        ) from error
+    return lock
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        raise PortTaken(f"{HOST}:{port} is in use: choose another --port, or 0 for a free one.") from error
+    listener.listen(1024)
+    return listener
+
+
+def configure_logging(level: str) -> None:
+    """One line a record, to standard error, before MiniStack configures its own."""
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s [%(name)s] %(message)s", force=True
+    )

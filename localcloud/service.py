@@ -1,0 +1,110 @@
+"""SageMaker's API: one request in, checked, dispatched to the family that has the operation, checked, answered."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore import xform_name
+
+from localcloud.api import parse_request, serialise_response, service_model
+from localcloud.errors import ApiError
+from localcloud.jobs import Platform
+from localcloud.model_registry import ModelRegistry
+from localcloud.processing_jobs import ProcessingJobs
+from localcloud.store import Scope
+from localcloud.tags import Tags
+from localcloud.training_jobs import TrainingJobs
+from localcloud.tuning_jobs import TuningJobs
+
+logger = logging.getLogger("localcloud.sagemaker")
+
+CONTENT_TYPE = "application/x-amz-json-1.1"
+INTERRUPTED = "InternalServerError: localcloud was stopped while the job ran; start it again."
+
+Operation = Callable[[Scope, dict[str, Any]], dict[str, Any]]
+
+
+class SageMaker:
+    """All operations that localcloud has of SageMaker."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.tags = Tags(platform.store)
+        self.processing = ProcessingJobs(platform, self.tags)
+        self.training = TrainingJobs(platform, self.tags)
+        self.tuning = TuningJobs(platform, self.tags, self.training)
+        self.registry = ModelRegistry(platform.store, self.tags, platform.events)
+        self._operations: dict[str, Operation] = {}
+        for family in (self.tags, self.processing, self.training, self.tuning, self.registry):
+            for name in family.operations:
+                self._operations[name] = getattr(family, xform_name(name))
+
+    @property
+    def operations(self) -> frozenset[str]:
+        """The names of the operations that are implemented."""
+        return frozenset(self._operations)
+
+    def perform(self, scope: Scope, operation: str, request: Any) -> dict[str, Any]:
+        """Perform one operation.
+
+        Args:
+            request: the request as JSON values.
+
+        Returns:
+            The response as Python values (times as datetimes).
+
+        Raises:
+            ApiError: with AWS's code and wording.
+        """
+        model = service_model("sagemaker")
+        if operation not in model.operation_names:
+            raise ApiError("UnknownOperationException", f"SageMaker has no operation {operation!r}.", 404)
+        perform = self._operations.get(operation)
+        if perform is None:
+            raise ApiError(
+                "UnsupportedOperationException",
+                f"localcloud does not implement SageMaker's {operation}; docs/localcloud.md lists what it does.",
+                501,
+            )
+        return perform(scope, parse_request(model.operation_model(operation).input_shape, request))
+
+    def call(self, scope: Scope, operation: str, request: Any) -> dict[str, Any]:
+        """The same with the response as JSON values, as it goes over the wire."""
+        response = self.perform(scope, operation, request)
+        return serialise_response(service_model("sagemaker").operation_model(operation).output_shape, response)
+
+    def handle(self, scope: Scope, target: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Answer one HTTP request: status, headers, body."""
+        operation = target.rsplit(".", 1)[-1]
+        try:
+            try:
+                request = json.loads(body or b"{}")
+            except ValueError as error:
+                raise ApiError("SerializationException", "The request is no JSON.") from error
+            return 200, {"Content-Type": CONTENT_TYPE}, json.dumps(self.call(scope, operation, request)).encode()
+        except ApiError as error:
+            return _failed(error)
+        except Exception as error:
+            logger.exception("SageMaker %s failed inside localcloud", operation)
+            return _failed(ApiError("InternalFailure", f"localcloud: {type(error).__name__}: {error}", 500))
+
+    def restored(self) -> None:
+        """After a restart with kept state: fail the jobs that the restart has cut off."""
+        for family in (self.processing, self.training, self.tuning):
+            for scope, record in family.interrupt(INTERRUPTED):
+                logger.warning("%s in %s was cut off by a restart", record["Arn"], scope.region)
+
+    def close(self) -> None:
+        """Stop every job and deliver what is left."""
+        self.platform.close()
+        self.platform.logs.close()
+        self.platform.events.close()
+
+
+def _failed(error: ApiError) -> tuple[int, dict[str, str], bytes]:
+    headers: Mapping[str, str] = {"Content-Type": CONTENT_TYPE, "x-amzn-ErrorType": error.code}
+    # json 1.1 services differ in the message's case; SageMaker's is lower.
+    return error.status, dict(headers), json.dumps({"__type": error.code, "message": error.message}).encode()
