@@ -1,0 +1,321 @@
+"""`onwing`: the commands and their options. What they do stands in a module each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from onwing import demo as demonstration
+from onwing import deploy as deployment
+from onwing import (
+    doctor as examination,
+)
+from onwing import (
+    executions,
+    ingest_view,
+    models,
+    status_view,
+    watch_view,
+)
+from onwing import status as states
+from onwing import teardown as teardowns
+from onwing import train as training
+from onwing import up as upward
+from onwing.command import Context, command, group, parse_settings
+from onwing.errors import Exit, UsageError
+from onwing.watch import Watcher, document, follow
+
+EXIT_CODES = (
+    "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 not found or not deployed · 4 the model missed the gate · "
+    "5 ended without a model (superseded, unchanged) · 6 waited too long · 130 interrupted"
+)
+
+app = typer.Typer(
+    name="onwing",
+    help="Operate the control plane for remaining-useful-life models: on AWS and on the embedded cloud alike.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Fleet = Annotated[str | None, typer.Option("--fleet", help="The fleet, say FD001.", show_default=False)]
+DataDir = Annotated[
+    Path | None, typer.Option("--data", help="Folder with C-MAPSS files (plain or .gz).", show_default=False)
+]
+Port = Annotated[int, typer.Option("--port", help="Port of the embedded cloud; 0 takes a free one.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Interval = Annotated[float, typer.Option("--interval", help="Seconds between two looks.", min=0.2)]
+Timeout = Annotated[float | None, typer.Option("--timeout", help="Wait at most so many seconds.", show_default=False)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override for this run, say max_jobs=4; may be repeated."),
+]
+_CLOUD, _WORK, _LOOK = "The cloud", "Work", "Look"
+
+
+@command(app, "up", rich_help_panel=_CLOUD)
+def up(context: Context, *, port: Port = 0) -> Exit:
+    """Start the embedded cloud on this machine and deploy the stack to it. Nothing is done twice.
+
+    Examples:
+
+      onwing up
+      onwing up --port 4566
+    """
+    return upward.run(context, port=port)
+
+
+@command(app, "deploy", rich_help_panel=_CLOUD)
+def deploy(context: Context, *, yes: Yes = False) -> Exit:
+    """Deploy the stack to AWS; the training image is built and pushed first.
+
+    Examples:
+
+      onwing deploy --env dev
+      onwing deploy --env prod --profile ops --yes
+    """
+    return deployment.run(context, yes=yes)
+
+
+@command(app, "down", rich_help_panel=_CLOUD)
+def down(
+    context: Context,
+    *,
+    yes: Yes = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Embedded cloud: remove its state as well.")] = False,
+    with_models: Annotated[bool, typer.Option("--models", help="AWS: remove the model packages as well.")] = False,
+    with_image: Annotated[bool, typer.Option("--image", help="AWS: remove the ECR repository as well.")] = False,
+) -> Exit:
+    """Stop the embedded cloud; on AWS, remove everything after saying what will go.
+
+    Examples:
+
+      onwing down
+      onwing down --purge
+      onwing down --env dev --models --image
+    """
+    return teardowns.run(context, yes=yes, purge=purge, with_models=with_models, with_image=with_image)
+
+
+@command(app, "doctor", rich_help_panel=_CLOUD)
+def doctor(context: Context) -> Exit:
+    """Say what is missing on this machine, or in the AWS account, and how to get it.
+
+    Examples:
+
+      onwing doctor
+      onwing doctor --env dev --profile ops
+    """
+    with context.out.step("Looking around"):
+        checks = list(examination.examine(context.project, context.options))
+    status_view.show_checks(context.out, checks)
+    good = examination.healthy(checks)
+    context.out.document({"healthy": good, "checks": checks})
+    context.out.line()
+    if good:
+        context.out.next("onwing demo   (the whole loop)", "onwing up   (the embedded cloud only)")
+    else:
+        context.out.next("mend what is marked with ✗, then onwing doctor")
+    return Exit.OK if good else Exit.FAILED
+
+
+@command(app, "demo", rich_help_panel=_WORK)
+def demo(
+    context: Context,
+    *,
+    fleet: Annotated[str, typer.Option("--fleet", help="The fleet, FD001 to FD004.")] = "FD001",
+    data: DataDir = None,
+    simulated: Annotated[bool, typer.Option("--simulated", help="Use simulated data, whatever there is.")] = False,
+    port: Port = 0,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the embedded cloud running.")] = False,
+    budget: Annotated[str, typer.Option("--budget", help="How much to compute: quick, demo or full.")] = "demo",
+) -> Exit:
+    """Run the whole loop on this machine: up, upload, tune, evaluate, gate, register; then a summary.
+
+    Writes .onwing/demo-report.json. Stops the embedded cloud at its end if it started it, unless --keep.
+
+    Examples:
+
+      onwing demo
+      onwing demo --fleet FD002 --data ~/cmapss --keep
+      onwing demo --simulated --budget quick
+    """
+    if budget not in demonstration.BUDGETS:
+        raise UsageError(f"There is no budget '{budget}'.", todo=f"Use one of: {', '.join(demonstration.BUDGETS)}.")
+    wish = demonstration.Wish(fleet, data, simulated, port, keep, budget)
+    return demonstration.run(context, wish)
+
+
+@command(app, "ingest", rich_help_panel=_WORK)
+def ingest(
+    context: Context,
+    paths: Annotated[list[Path] | None, typer.Argument(help="Files, or folders with data files.")] = None,
+    *,
+    fleet: Fleet = None,
+    data: DataDir = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the files have been checked.")] = True,
+    timeout: Annotated[float, typer.Option("--timeout", help="Wait at most so many seconds.")] = 90.0,
+) -> Exit:
+    """Upload data files; a complete trio (train, test, RUL) starts training by itself.
+
+    Examples:
+
+      onwing ingest train_FD001.txt test_FD001.txt RUL_FD001.txt
+      onwing ingest ~/cmapss
+      onwing ingest --fleet FD002
+    """
+    return ingest_view.run(context, paths or [], fleet=fleet, data_dir=data, wait=wait, timeout=timeout)
+
+
+@command(app, "train", rich_help_panel=_WORK)
+def train(
+    context: Context,
+    version: Annotated[str | None, typer.Argument(help="Data set version, or its first characters.")] = None,
+    *,
+    fleet: Fleet = None,
+    again: Annotated[bool, typer.Option("--again", help="Start another attempt at a version trained before.")] = False,
+    settings: Settings = None,
+) -> Exit:
+    """Start a training run by hand.
+
+    Overrides: sequence_length, lstm_units_1, lstm_units_2, epochs, rmse_threshold, phm08_threshold, max_jobs,
+    max_parallel_jobs.
+
+    Examples:
+
+      onwing train --fleet FD001
+      onwing train 3fa9c2 --again --set max_jobs=8 --set epochs=40
+    """
+    if version is None and fleet is None:
+        raise UsageError("Name a data set version or a fleet.", todo="onwing train --fleet FD001. See: onwing status")
+    started = training.start(
+        context.target, context.stack, fleet=fleet, version=version, again=again, overrides=parse_settings(settings)
+    )
+    context.out.document(started)
+    mark = context.out.ok if started.status in ("started", "running") else context.out.warn
+    mark(escape(started.message))
+    name = started.execution_arn.rpartition(":")[2]
+    context.out.next(f"onwing watch {name}" if name else "onwing status")
+    return Exit.OK
+
+
+@command(app, "watch", rich_help_panel=_LOOK)
+def watch(
+    context: Context,
+    execution: Annotated[str | None, typer.Argument(help="Execution: ARN, name, or how either begins.")] = None,
+    *,
+    fleet: Fleet = None,
+    logs: Annotated[bool, typer.Option("--logs", help="Show what the jobs write.")] = False,
+    interval: Interval = 2.0,
+    timeout: Timeout = None,
+) -> Exit:
+    """Follow a training run: states, jobs, trials; ends with its outcome as exit code. Ctrl-C does not stop the run.
+
+    Without a name: the run under way, else the latest. With --json: one JSON document a line, the last one whole.
+
+    Examples:
+
+      onwing watch
+      onwing watch --fleet FD002 --logs
+      onwing watch FD001-3fa9c2d1e0b4-1 --timeout 3600
+    """
+    arn = executions.find(context.target, context.stack, execution, fleet)
+    snapshots = follow(Watcher(context.target, arn, logs=logs), interval=interval, timeout=timeout)
+    try:
+        last = watch_view.show(context.out, snapshots)
+    except KeyboardInterrupt:
+        context.out.line("\nNo longer watching; the run goes on.")
+        context.out.next(f"onwing watch {arn.rpartition(':')[2]}")
+        return Exit.INTERRUPTED
+    context.out.json_line({"event": "result", **document(last)})
+    watch_view.conclude(context.out, last.progress)
+    return last.progress.exit_code
+
+
+models_app = typer.Typer(rich_markup_mode="rich")
+app.add_typer(models_app, name="models", rich_help_panel=_LOOK)
+
+
+@group(models_app)
+def models_list(
+    context: Context,
+    *,
+    fleet: Fleet = None,
+    limit: Annotated[int, typer.Option("--limit", help="At most so many a fleet.", min=1)] = 10,
+) -> Exit:
+    """List the model packages of all fleets, newest first; `models show` shows one.
+
+    Examples:
+
+      onwing models
+      onwing models --fleet FD001
+      onwing models show FD001/3
+    """
+    found = models.packages(context.target, context.stack, fleet=fleet, limit=limit)
+    context.out.document(found)
+    if not found:
+        context.out.line("No packages yet.")
+        context.out.next("onwing ingest PATH   (a data set that passes the gate becomes a package)", "onwing status")
+        return Exit.OK
+    context.out.show(status_view.packages_table(found))
+    context.out.line()
+    context.out.next(f"onwing models show {found[0].name}")
+    return Exit.OK
+
+
+@command(models_app, "show")
+def models_show(
+    context: Context,
+    package: Annotated[str, typer.Argument(help="ARN, fleet/version, or a fleet for its newest package.")],
+) -> Exit:
+    """Show one package: figures, errors by band, and where it came from.
+
+    Examples:
+
+      onwing models show FD001
+      onwing models show FD001/3 --json
+    """
+    found = models.find(context.target, context.stack, package)
+    evaluation = models.report(context.target, found)
+    context.out.document({"package": found, "evaluation": evaluation})
+    status_view.show_package(context.out, found, evaluation)
+    context.out.line()
+    if found.status == models.PENDING:
+        context.out.next(
+            "approve it: aws sagemaker update-model-package --model-approval-status Approved "
+            f"--model-package-arn {found.arn}"
+        )
+    else:
+        context.out.next("onwing models")
+    return Exit.OK
+
+
+@command(app, "status", rich_help_panel=_LOOK)
+def status(
+    context: Context,
+    *,
+    limit: Annotated[int, typer.Option("--limit", help="At most so many executions and files.", min=1)] = 5,
+) -> Exit:
+    """Show the state of everything: fleets, runs, packages to approve, quarantined files, dead letters.
+
+    Examples:
+
+      onwing status
+      onwing status --env prod --json
+    """
+    found = states.read(context.target, context.stack, limit=limit)
+    context.out.document(found)
+    status_view.show_status(context.out, found)
+    context.out.line()
+    if not found.fleets:
+        context.out.next("onwing ingest PATH   (train_, test_ and RUL_ of a fleet)", "onwing demo")
+    elif found.pending:
+        context.out.next(f"onwing models show {found.pending[0].name}")
+    else:
+        context.out.next("onwing watch", "onwing models")
+    return Exit.OK

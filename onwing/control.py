@@ -1,0 +1,126 @@
+"""What the control table says: the fleets, the files each has, and what became of each data set version. Read only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from onwing.stack import Stack
+from onwing.target import Target
+
+ROLES = ("train", "test", "RUL")
+SHORT = 12  # characters of a data set version that people use
+
+
+@dataclass(frozen=True)
+class AcceptedFile:
+    """One file of a fleet that passed its checks."""
+
+    role: str
+    name: str
+    key: str
+    version_id: str
+    sha256: str
+    simulated: bool
+    rows: int | None = None
+    engines: int | None = None
+
+
+@dataclass(frozen=True)
+class VersionRecord:
+    """One data set version that training was started for."""
+
+    version: str
+    attempt: int
+    status: str
+    execution_arn: str
+
+
+@dataclass(frozen=True)
+class FleetRecord:
+    """A fleet: its files, its newest complete data set version, and every version tried so far."""
+
+    fleet: str
+    files: Mapping[str, AcceptedFile] = field(default_factory=dict)
+    dataset_version: str | None = None
+    settled: bool = True  # dataset_version belongs to the files above, not to an earlier state of them
+    versions: Mapping[str, VersionRecord] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[str]:
+        """Roles that have no accepted file yet."""
+        return [role for role in ROLES if role not in self.files]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any of the files is simulated."""
+        return any(file.simulated for file in self.files.values())
+
+    @property
+    def newest(self) -> VersionRecord | None:
+        """What became of the newest data set version; None when nothing was started for it yet."""
+        return self.versions.get(self.dataset_version or "")
+
+
+def fleets(target: Target, stack: Stack) -> list[str]:
+    """Names of all fleets, sorted."""
+    return sorted(str(item["sk"]) for item in _query(target, stack, "FLEETS"))
+
+
+def fleet(target: Target, stack: Stack, name: str) -> FleetRecord:
+    """All that is known of one fleet; an empty record when nothing was ever accepted for it."""
+    files: dict[str, AcceptedFile] = {}
+    versions: dict[str, VersionRecord] = {}
+    dataset: Mapping[str, Any] = {}
+    for item in _query(target, stack, f"FLEET#{name}"):
+        sort_key = str(item["sk"])
+        if sort_key == "DATASET":
+            dataset = item
+            files = {role: _file(role, item[f"{role}_file"]) for role in ROLES if f"{role}_file" in item}
+        elif sort_key.startswith("VERSION#"):
+            version = sort_key.removeprefix("VERSION#")
+            versions[version] = VersionRecord(
+                version, int(item.get("attempt", 0)), str(item.get("status", "")), str(item.get("execution_arn", ""))
+            )
+    return FleetRecord(
+        fleet=name,
+        files=files,
+        dataset_version=dataset.get("dataset_version"),
+        settled=dataset.get("revision") == dataset.get("version_revision"),
+        versions=versions,
+    )
+
+
+def _file(role: str, text: str) -> AcceptedFile:
+    document = json.loads(text)
+    return AcceptedFile(
+        role=role,
+        name=document["name"],
+        key=document["key"],
+        version_id=document["version_id"],
+        sha256=document["sha256"],
+        simulated=bool(document.get("simulated", False)),
+        rows=document.get("rows"),
+        engines=document.get("engines"),
+    )
+
+
+def _query(target: Target, stack: Stack, partition: str) -> Iterator[dict[str, Any]]:
+    from boto3.dynamodb.types import TypeDeserializer
+
+    decode = TypeDeserializer().deserialize
+    pages = (
+        target.client("dynamodb")
+        .get_paginator("query")
+        .paginate(
+            TableName=stack.table,
+            KeyConditionExpression="pk = :partition",
+            ExpressionAttributeValues={":partition": {"S": partition}},
+            ConsistentRead=True,
+        )
+    )
+    for page in pages:
+        for item in page["Items"]:
+            yield {key: decode(value) for key, value in item.items()}

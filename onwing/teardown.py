@@ -1,0 +1,281 @@
+"""Taking everything down: first a plan that says what will go, then the deed. The stack goes last."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+from rich.markup import escape
+from rich.prompt import Confirm
+
+from onwing import embedded
+from onwing import stack as stacks
+from onwing.command import Context
+from onwing.console import Output
+from onwing.errors import CommandFailed, Exit, NotDeployed, UsageError, error_code
+from onwing.image import REPOSITORY
+from onwing.stack import Stack
+from onwing.target import LOCAL, Target
+
+TAG = "onwing:project"
+BATCH = 1000  # keys in one DeleteObjects
+GONE = (
+    "ValidationException",
+    "ValidationError",
+    "ResourceNotFound",
+    "ResourceNotFoundException",
+    "ExecutionDoesNotExist",
+)
+# What is made outside the stack, in the order in which it can go: SageMaker SDK resource, attribute that names it.
+JOBS = (
+    ("HyperParameterTuningJob", "hyper_parameter_tuning_job_name"),
+    ("TrainingJob", "training_job_name"),
+    ("ProcessingJob", "processing_job_name"),
+)
+ENDPOINTS = (
+    ("Endpoint", "endpoint_name"),
+    ("EndpointConfig", "endpoint_config_name"),
+    ("Model", "model_name"),
+)
+
+
+def run(context: Context, *, yes: bool, purge: bool, with_models: bool, with_image: bool) -> Exit:
+    """Take down the embedded cloud, or everything that belongs to the stack on AWS."""
+    try:
+        target = context.target
+    except NotDeployed:
+        target = None  # the embedded cloud does not run; its state may still be there
+    if target is None or target.env == LOCAL:
+        return _down_here(context, purge=purge)
+    return _down_there(context, target, yes=yes, with_models=with_models, with_image=with_image)
+
+
+def _down_here(context: Context, *, purge: bool) -> Exit:
+    out, folder = context.out, context.project.cloud_dir
+    with out.step("Stopping the embedded cloud and its jobs"):
+        stopped = embedded.stop(context.project)
+    out.ok("It has stopped." if stopped else "It did not run.")
+    if purge:
+        shutil.rmtree(folder, ignore_errors=True)
+        out.ok(f"Removed its state: {folder}")
+    elif folder.exists():
+        out.line(f"Its state stays in {folder} (--purge removes it).")
+    out.document({"stopped": stopped, "purged": purge})
+    out.next("onwing up   (starts it again)")
+    return Exit.OK
+
+
+def _down_there(context: Context, target: Target, *, yes: bool, with_models: bool, with_image: bool) -> Exit:
+    out = context.out
+    with out.step("Looking for what belongs to the stack"):
+        found = plan(target, context.stack, with_models=with_models, with_image=with_image)
+    out.line("[bold]This will go:[/]")
+    for item in found.items:
+        out.line(f"  {item.kind}: {escape(item.name)}")
+    out.line("[bold]This stays:[/]")
+    for text in found.kept:
+        out.line(f"  {escape(text)}")
+    if not yes:
+        _ask(out, target)
+    for item in found.items:
+        with out.step(f"Removing {item.kind} {escape(item.name)}"):
+            remove(item)
+    out.document({"removed": [{"kind": item.kind, "name": item.name} for item in found.items], "kept": found.kept})
+    out.next("onwing deploy --env …   (to deploy it again)")
+    return Exit.OK
+
+
+def _ask(out: Output, target: Target) -> None:
+    if not out.interactive:
+        raise UsageError("Nobody can be asked here.", where=str(target), todo="Give --yes if this is what you want.")
+    if not Confirm.ask("Remove all of it?", console=out.console, default=False):
+        raise UsageError("Nothing was removed.", where=str(target))
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that will go: what it is, its name, and how it goes."""
+
+    kind: str
+    name: str
+    remove: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that will go, in order, and what stays."""
+
+    items: Sequence[Item]
+    kept: Sequence[str]
+
+
+def plan(target: Target, stack: Stack, *, with_models: bool, with_image: bool) -> Plan:
+    """Look for everything that belongs to the stack, without touching it."""
+    items = [*_executions(target, stack), *_sagemaker(target, stack), *_alarms(target, stack)]
+    kept = ["log groups of SageMaker's jobs (/aws/sagemaker/…)", "SAM's own bucket (stack aws-sam-cli-managed-default)"]
+    groups = list(_package_groups(target, stack))
+    if with_models:
+        items += groups
+    elif groups:
+        kept.insert(0, f"{len(groups)} model package groups; their artefacts go with the bucket (--models)")
+    if "BucketName" in stack.outputs:
+        items.append(Item("bucket contents", stack.bucket, lambda: empty_bucket(target, stack.bucket)))
+    items.append(Item("stack", stack.name, lambda: delete_stack(target)))
+    if with_image:
+        items.append(Item("ECR repository", REPOSITORY, lambda: _delete_repository(target)))
+    else:
+        kept.append(f"ECR repository {REPOSITORY}, if there is one (--image removes it)")
+    return Plan(items, kept)
+
+
+def _executions(target: Target, stack: Stack) -> Iterator[Item]:
+    stepfunctions = target.client("stepfunctions")
+    for machine in stacks.resources(target, "AWS::StepFunctions::StateMachine").values():
+        pages = stepfunctions.get_paginator("list_executions").paginate(stateMachineArn=machine, statusFilter="RUNNING")
+        for page in pages:
+            for execution in page["executions"]:
+                arn = execution["executionArn"]
+                stop = _bound(stepfunctions.stop_execution, executionArn=arn, cause="onwing down")
+                yield Item("running execution", execution["name"], stop)
+
+
+def _sagemaker(target: Target, stack: Stack) -> Iterator[Item]:
+    """Running jobs, endpoints, configurations and models of this project: named after it, and tagged by it."""
+    # Imported here: it takes seconds, and no other command needs it.
+    from sagemaker.core import resources
+
+    own: dict[str, Any] = {"session": target.session, "region": target.region}
+    prefix = f"{stack.project}-"
+    for kind, attribute in JOBS:
+        for job in getattr(resources, kind).get_all(name_contains=prefix, status_equals="InProgress", **own):
+            name = getattr(job, attribute)
+            if name.startswith(prefix):
+                yield Item(f"running {kind}", name, job.stop)
+    for kind, attribute in ENDPOINTS:
+        for resource in getattr(resources, kind).get_all(name_contains=prefix, **own):
+            name = getattr(resource, attribute)
+            arn = getattr(resource, attribute.replace("_name", "_arn"))
+            if name.startswith(prefix) and _tagged(target, stack, arn):
+                yield Item(kind, name, resource.delete)
+
+
+def _tagged(target: Target, stack: Stack, arn: str) -> bool:
+    pages = target.client("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
+    return any((tag["Key"], tag["Value"]) == (TAG, stack.project) for page in pages for tag in page["Tags"])
+
+
+def _alarms(target: Target, stack: Stack) -> Iterator[Item]:
+    """Alarms that deployments made; the stack's own go with the stack."""
+    cloudwatch = target.client("cloudwatch")
+    own = set(stacks.resources(target, "AWS::CloudWatch::Alarm").values())
+    for page in cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack.project}-"):
+        for alarm in [*page.get("MetricAlarms", []), *page.get("CompositeAlarms", [])]:
+            name = alarm["AlarmName"]
+            if name in own:
+                continue
+            tags = cloudwatch.list_tags_for_resource(ResourceARN=alarm["AlarmArn"])["Tags"]
+            if {"Key": TAG, "Value": stack.project} in tags:
+                yield Item("alarm", name, _bound(cloudwatch.delete_alarms, AlarmNames=[name]))
+
+
+def _package_groups(target: Target, stack: Stack) -> Iterator[Item]:
+    prefix = f"{stack.project}-"
+    pages = target.client("sagemaker").get_paginator("list_model_package_groups").paginate(NameContains=prefix)
+    for page in pages:
+        for group in page["ModelPackageGroupSummaryList"]:
+            name = group["ModelPackageGroupName"]
+            if name.startswith(prefix) and _tagged(target, stack, group["ModelPackageGroupArn"]):
+                yield Item(
+                    "model package group and its packages", name, _bound(_delete_group, target=target, name=name)
+                )
+
+
+def _delete_group(target: Target, name: str) -> None:
+    sagemaker = target.client("sagemaker")
+    # Gathered first: deleting while paging skips packages.
+    pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=name)
+    for arn in [package["ModelPackageArn"] for page in pages for package in page["ModelPackageSummaryList"]]:
+        sagemaker.delete_model_package(ModelPackageName=arn)
+    sagemaker.delete_model_package_group(ModelPackageGroupName=name)
+
+
+def _delete_repository(target: Target) -> None:
+    try:
+        target.client("ecr").delete_repository(repositoryName=REPOSITORY, force=True)
+    except ClientError as error:
+        if error_code(error) != "RepositoryNotFoundException":
+            raise
+
+
+def _bound(call: Callable[..., object], **arguments: Any) -> Callable[[], object]:
+    return lambda: call(**arguments)
+
+
+def remove(item: Item) -> bool:
+    """Remove one thing; False when it had gone meanwhile."""
+    try:
+        item.remove()
+    except ClientError as error:
+        if error_code(error) not in GONE:
+            raise
+        return False
+    return True
+
+
+def empty_bucket(target: Target, bucket: str) -> int:
+    """Delete every version and delete marker of every object; returns how many."""
+    s3 = target.client("s3")
+    count = 0
+    try:
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            found = [
+                {"Key": item["Key"], "VersionId": item["VersionId"]}
+                for item in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            ]
+            for start in range(0, len(found), BATCH):
+                batch = found[start : start + BATCH]
+                answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
+                _check(answer.get("Errors", []), bucket)
+                count += len(batch)
+    except ClientError as error:
+        if error_code(error) != "NoSuchBucket":
+            raise
+    return count
+
+
+def _check(errors: Sequence[Any], bucket: str) -> None:
+    if errors:
+        first = errors[0]
+        raise CommandFailed(
+            f"{len(errors)} objects could not be deleted; the first: {first['Key']}: {first.get('Message', '')}",
+            where=f"s3://{bucket}",
+            todo="Look at the bucket's policy and your permissions, then run `onwing down` again.",
+        )
+
+
+def delete_stack(target: Target, *, timeout: float = 1800, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Delete the stack and wait until it is gone. Raises CommandFailed with CloudFormation's reasons."""
+    cloudformation = target.client("cloudformation")
+    cloudformation.delete_stack(StackName=target.stack_name)
+    deadline = time.monotonic() + timeout
+    while True:
+        stack = stacks.find(target)
+        if stack is None:
+            return
+        if stack.status == "DELETE_FAILED" or time.monotonic() > deadline:
+            events = cloudformation.describe_stack_events(StackName=target.stack_name)["StackEvents"]
+            reasons = [
+                f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
+                for event in events
+                if event["ResourceStatus"] == "DELETE_FAILED"
+            ]
+            raise CommandFailed(
+                f"The stack could not be deleted ({stack.status}).\n" + "\n".join(reasons[:5]),
+                where=str(target),
+                todo="Remove what is named, then run `onwing down` again.",
+            )
+        sleep(2)

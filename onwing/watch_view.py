@@ -1,0 +1,217 @@
+"""How a followed execution looks: a live page on a terminal, one line per change in a log."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.live import Live
+from rich.markup import escape
+from rich.text import Text
+
+from onwing.console import Output, duration, figure, table
+from onwing.jobs import JobFacts, LogLine, Trial, best
+from onwing.progress import Progress, Visit, reason
+from onwing.watch import Change, Snapshot, changes
+
+LOG_LINES = 12
+_COLOURS = {
+    "Completed": "green",
+    "SUCCEEDED": "green",
+    "registered": "green",
+    "Failed": "red",
+    "FAILED": "red",
+    "failed": "red",
+    "timed_out": "red",
+    "aborted": "red",
+    "gate_missed": "yellow",
+    "superseded": "yellow",
+    "unchanged": "yellow",
+    "Stopped": "yellow",
+    "InProgress": "cyan",
+    "RUNNING": "cyan",
+}
+_SAID = {
+    "registered": "A model package is registered and waits for approval.",
+    "gate_missed": "The model is not good enough: nothing was registered.",
+    "superseded": "A newer data set version has arrived: this run ended before it trained.",
+    "unchanged": "The newest data set was trained already: nothing to do.",
+    "failed": "The run failed: nothing was registered.",
+    "timed_out": "The run took too long and was ended.",
+    "aborted": "The run was stopped by somebody.",
+}
+
+
+def coloured(status: str) -> str:
+    """A status as Rich markup."""
+    colour = _COLOURS.get(status)
+    return f"[{colour}]{escape(status)}[/]" if colour else escape(status)
+
+
+def show(out: Output, snapshots: Iterable[Snapshot]) -> Snapshot:
+    """Show snapshots as they come, in the way that suits the output; returns the last one."""
+    if out.as_json:
+        return _stream(snapshots, lambda change: out.json_line({"event": change.event, **change.facts}))
+    if not out.interactive:
+        return _stream(snapshots, lambda change: out.line(line(change)))
+    last: Snapshot | None = None
+    log: deque[LogLine] = deque(maxlen=LOG_LINES)
+    with Live(console=out.console, refresh_per_second=4, transient=True) as live:
+        for snapshot in snapshots:
+            last = snapshot
+            log.extend(snapshot.log)
+            live.update(Page(snapshot, tuple(log)))
+    assert last is not None, "follow() gives at least one snapshot"
+    out.show(Page(last, ()))
+    return last
+
+
+def exhaust(snapshots: Iterable[Snapshot]) -> Snapshot:
+    """Follow without showing anything; returns the last snapshot."""
+    return _stream(snapshots, lambda change: None)
+
+
+def _stream(snapshots: Iterable[Snapshot], tell: Callable[[Change], None]) -> Snapshot:
+    before: Snapshot | None = None
+    for snapshot in snapshots:
+        for change in changes(before, snapshot):
+            tell(change)
+        before = snapshot
+    assert before is not None, "follow() gives at least one snapshot"
+    return before
+
+
+class Page:
+    """The live page. It is drawn several times a second, so that the clocks of what runs go on between two looks."""
+
+    def __init__(self, snapshot: Snapshot, log: Sequence[LogLine]) -> None:
+        self.snapshot = snapshot
+        self.log = log
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self.parts(datetime.now(UTC))
+
+    def parts(self, now: datetime) -> list[RenderableType]:
+        """What the page is made of, at the moment `now`."""
+        snapshot = self.snapshot
+        parts: list[RenderableType] = [_title(snapshot.progress, now), "", _states(snapshot, now)]
+        if snapshot.trials:
+            parts += ["", _trials(snapshot.trials, now)]
+        if self.log:
+            parts += ["", *(Text(f"{entry.job[-12:]} │ {entry.text}", style="dim", no_wrap=True) for entry in self.log)]
+        return parts
+
+
+def _title(progress: Progress, now: datetime) -> str:
+    took = duration(((progress.stopped or now) - progress.started).total_seconds())
+    status = coloured(progress.outcome or progress.status)
+    return f"[bold]{escape(progress.name)}[/]  {status}  {took}"
+
+
+def _states(snapshot: Snapshot, now: datetime) -> RenderableType:
+    made = table("", "State", "Entered", "Took", "Job", right=("Took",))
+    facts = {job.name: job for job in snapshot.jobs}
+    for visit in snapshot.progress.visits:
+        if visit.type in ("Pass", "Choice", "Succeed") and not visit.errors and visit.exited:
+            continue  # they take no time and say nothing that the next state does not
+        jobs = [facts[job.name] for job in snapshot.progress.jobs if job.state == visit.state and job.name in facts]
+        took = duration(((visit.exited or now) - visit.entered).total_seconds())
+        entered = visit.entered.astimezone().strftime("%H:%M:%S")
+        made.add_row(_mark(visit, snapshot.progress), escape(visit.state), entered, took, _job(jobs, visit))
+    return made
+
+
+def _mark(visit: Visit, progress: Progress) -> str:
+    if visit.exited is None:
+        return "[cyan]▶[/]"
+    last = visit is progress.visits[-1]
+    if visit.type == "Fail" or (last and progress.status not in ("SUCCEEDED", "RUNNING")):
+        return "[red]✗[/]"
+    return "[green]✓[/]"
+
+
+def _job(jobs: Sequence[JobFacts], visit: Visit) -> str:
+    lines = []
+    for job in jobs:
+        message = f": {escape(reason(job.message))}" if job.message and job.status == "Failed" else ""
+        lines.append(f"{coloured(job.status)} [dim]{job.kind} {escape(job.name)}[/]{message}")
+    lines += [f"[red]{escape(text)}[/]" for text in visit.errors[-1:] if not any(job.message for job in jobs)]
+    return "\n".join(lines)
+
+
+def _trials(trials: Sequence[Trial], now: datetime) -> RenderableType:
+    names = sorted({name for trial in trials for name in trial.hyperparameters})
+    made = table(
+        "", "Trial", "Status", "Objective", *names, "Took", right=("Objective", "Took", *names), title="Tuning trials"
+    )
+    winner = best(trials)
+    for number, trial in enumerate(trials, start=1):
+        took = ((trial.ended or now) - trial.started).total_seconds() if trial.started else None
+        made.add_row(
+            "[yellow]★[/]" if trial is winner else "",
+            str(number),
+            coloured(trial.status),
+            figure(trial.objective, 3),
+            *(_short(trial.hyperparameters.get(name, "")) for name in names),
+            duration(took),
+        )
+    return made
+
+
+def _short(value: str) -> str:
+    """A hyperparameter with as many digits as help."""
+    try:
+        number = float(value)
+    except ValueError:
+        return escape(value)
+    return f"{number:.4g}"
+
+
+def line(change: Change) -> str:
+    """One change as one line of a log."""
+    facts = change.facts
+    if change.event == "entered":
+        return f"{_clock(facts['at'])}  ▶ {escape(facts['state'])}"
+    if change.event == "exited":
+        return f"{_clock(facts['at'])}  ✓ {escape(facts['state'])}  {duration(facts['seconds'])}"
+    if change.event == "failed_attempt":
+        return f"          [red]{escape(facts['state'])}: {escape(facts['error'])}[/]"
+    if change.event == "job":
+        message = f"  {escape(reason(facts['message']))}" if facts.get("message") else ""
+        return f"            {facts['kind']} job {escape(facts['name'])}  {coloured(facts['status'])}{message}"
+    if change.event == "trial":
+        settings = " ".join(f"{name}={_short(value)}" for name, value in sorted(facts["hyperparameters"].items()))
+        objective = f"  objective {figure(facts['objective'], 3)}" if facts["objective"] is not None else ""
+        message = f"  {escape(facts['message'])}" if facts["message"] else ""
+        return f"            trial {escape(facts['name'])}  {coloured(facts['status'])}{objective}  {settings}{message}"
+    if change.event == "log":
+        return f"[dim]            {escape(facts['job'][-12:])} │ {escape(facts['line'])}[/]"
+    return f"Ended: {coloured(str(facts['outcome']))}"
+
+
+def _clock(at: datetime) -> str:
+    return at.astimezone().strftime("%H:%M:%S")
+
+
+def conclude(out: Output, progress: Progress) -> None:
+    """The last words on an execution: its outcome, the reason, and what to do next."""
+    outcome = progress.outcome or progress.status
+    out.line()
+    out.line(f"{coloured(outcome)}: {_SAID.get(outcome, 'The run has ended.')}")
+    why = progress.output.get("reason") or progress.output.get("message") or reason(progress.cause)
+    if progress.error or why:
+        out.line(f"[dim]{escape(': '.join(part for part in (progress.error, str(why)) if part))}[/]")
+    again = f"onwing train {progress.dataset_version[:12]} --again"
+    if outcome == "registered":
+        arn = str(progress.output.get("package_arn", ""))
+        out.next(f"onwing models show {arn}" if arn else "onwing models")
+    elif outcome in ("superseded", "unchanged"):
+        out.next("onwing status")
+    elif outcome == "gate_missed":
+        out.next(f"{again} --set max_jobs=…   (a larger tuning budget)", "onwing models   (what is registered)")
+    else:
+        out.next(
+            f"onwing watch {progress.name} --logs   (what the jobs wrote)", f"{again}   (once the cause is mended)"
+        )
