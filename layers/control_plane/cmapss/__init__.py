@@ -10,7 +10,7 @@ LF or CR LF (the latter makes another digest, so another version); the last line
 
 from .columns import COLUMNS, MEASUREMENTS, SENSORS, SETTINGS, Column
 from .errors import RULES, DataError, Violation
-from .files import CheckResult, Table, check, check_trio, read_rul, read_table
+from .files import CheckResult, Table, check, check_trio, read_rul, read_table, sha256
 from .names import ROLES, FileName, Role, parse_name
 from .stream import Content, StreamProblem
 
@@ -35,4 +35,5 @@ __all__ = [
     "parse_name",
     "read_rul",
     "read_table",
+    "sha256",
 ]

@@ -12,7 +12,7 @@ from .columns import WIDTH
 from .errors import DataError, Violation
 from .names import Role, parse_name
 from .parser import LineParser, RulParser, TableParser
-from .stream import MAX_BYTES, Content, Readable
+from .stream import MAX_BYTES, Content, Readable, StreamProblem
 
 LIMIT: Final = 20
 """Violations kept of one file; the rest are counted."""
@@ -125,6 +125,19 @@ def check_trio(train: CheckResult, test: CheckResult, rul: CheckResult) -> list[
         message = f"there are {rul.rows} RUL values for the {test.engines} engines of {test.file}"
         found.append(Violation(rul.file, None, None, "rul_rows", message))
     return found
+
+
+def sha256(source: Source, name: str | None = None, *, max_bytes: int = MAX_BYTES) -> str:
+    """Hex digest of the uncompressed content, unchecked. Raises DataError if it cannot be unpacked."""
+    with _opened(source, name) as (stream, shown):
+        content = Content(stream, max_bytes)
+        try:
+            for _ in content:
+                pass
+        except StreamProblem as problem:
+            violation = Violation(shown, None, None, problem.rule, problem.message)
+            raise DataError(problem.message, shown, "Fetch or compress the file again", [violation]) from problem
+    return content.sha256
 
 
 @contextmanager
