@@ -84,6 +84,7 @@ class Container:
         self._sending = threading.Lock()
         self._done = threading.Event()
         self._code: int | None = None
+        self._listener_failed = False
         threading.Thread(target=self._follow, name=f"container-{pid}", daemon=True).start()
 
     def wait(self, timeout: float | None = None) -> int | None:
@@ -148,7 +149,9 @@ class Container:
         try:
             self._on_line(line)
         except Exception:  # noqa: BLE001 - a listener's fault must not block the container on a full pipe
-            self._log(f"The listener of container {self.pid} failed on a line:\n{traceback.format_exc()}")
+            if not self._listener_failed:
+                self._listener_failed = True  # said once: it may well fail on every line
+                self._log(f"The listener of container {self.pid} failed on a line:\n{traceback.format_exc()}")
 
 
 class _Lines:
@@ -197,6 +200,7 @@ class _Launcher:
         self.error: str | None = None
         self.traceback = ""
         self.seconds = 0.0
+        self._gone = False
         self._answered = threading.Event()  # ready, failed, or dead
         self._sending = threading.Lock()
         self._control, theirs = socket.socketpair()
@@ -223,7 +227,7 @@ class _Launcher:
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return not self._gone and self._process.poll() is None
 
     def follow(self, log: Callable[[str], None]) -> None:
         """Read what the launcher says until it ends; runs in a thread of its own."""
@@ -260,6 +264,7 @@ class _Launcher:
                     )
                     self._control.sendall(body)
                 except OSError as error:
+                    self._gone = True
                     raise _LauncherGone from error
                 finally:
                     os.close(their_output)
@@ -267,6 +272,7 @@ class _Launcher:
             if answer.startswith(b"error "):
                 raise ContainerError(answer.removeprefix(b"error ").decode())
             if not answer.startswith(b"pid "):
+                self._gone = True  # or as good as: it closed the socket without a word
                 raise _LauncherGone
             started = True
             return int(answer.split()[1]), orders, output
