@@ -7,6 +7,7 @@ not list as ``<Service>.<Service>Exception``.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import threading
@@ -103,7 +104,7 @@ def make_client(endpoint: str, scope: Scope, service: str) -> Any:
     session = botocore_session()
     if service not in session.get_available_services():
         raise StatesError("States.Runtime", f"AWS has no service {service!r} (or localcloud does not know its name).")
-    factory: Any = boto3.Session(botocore_session=session).client  # its overloads are for literal names only
+    factory: Any = _boto3_session().client  # its overloads are for literal names only
     return factory(
         service,
         region_name=scope.region,
@@ -119,6 +120,11 @@ def make_client(endpoint: str, scope: Scope, service: str) -> Any:
     )
 
 
+@functools.lru_cache(maxsize=1)
+def _boto3_session() -> boto3.Session:
+    return boto3.Session(botocore_session=botocore_session())
+
+
 def _operation(client: Any, action: str, resource: str) -> OperationModel:
     model = client.meta.service_model
     for name in model.operation_names:
@@ -129,12 +135,13 @@ def _operation(client: Any, action: str, resource: str) -> OperationModel:
 
 
 def sdk_name(name: str) -> str:
-    """A member's name as the AWS SDK for Java 2 has it, which Step Functions uses: acronyms folded, first letter large.
+    """A member's name as Step Functions has it: Java's fluent name with a capital, so a leading acronym is folded.
 
-    >>> sdk_name("SSEKMSKeyId"), sdk_name("DBClusterArn"), sdk_name("ETag"), sdk_name("stateMachineArn")
-    ('SsekmsKeyId', 'DbClusterArn', 'ETag', 'StateMachineArn')
+    >>> sdk_name("SSEKMSKeyId"), sdk_name("DBClusterArn"), sdk_name("ETag"), sdk_name("VolumeSizeInGB")
+    ('SsekmsKeyId', 'DbClusterArn', 'ETag', 'VolumeSizeInGB')
     """
-    folded = re.sub(r"[A-Z]{2,}(?![a-z])|[A-Z](?=[A-Z][a-z])", lambda run: run[0].lower(), name)
+    acronym = re.match(r"[A-Z]+(?![a-z])", name)
+    folded = name[:1] + name[1 : acronym.end()].lower() + name[acronym.end() :] if acronym else name
     return folded[:1].upper() + folded[1:]
 
 
@@ -218,7 +225,7 @@ def error_name(prefix: str, operation: OperationModel, code: str) -> str:
 
 
 def _exception_name(shape_name: str) -> str:
-    name = sdk_name(shape_name)
+    name = re.sub(r"(?<=[A-Z])[A-Z]+(?![a-z])", lambda acronym: acronym[0].lower(), shape_name)
     if name.endswith("Fault"):
         name = name.removesuffix("Fault")
     return name if name.endswith("Exception") else f"{name}Exception"

@@ -11,6 +11,7 @@ import contextvars
 import importlib
 import inspect
 import json
+import logging
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -23,6 +24,8 @@ from localcloud.errors import LocalcloudError
 from localcloud.store import Scope
 
 WRITTEN_FOR = "1.5.33"
+
+logger = logging.getLogger("localcloud.hooks")
 
 Response = tuple[int, dict[str, str], bytes]
 Handler = Callable[[str, str, Mapping[str, str], bytes, Mapping[str, Any]], Awaitable[Response]]
@@ -49,41 +52,85 @@ class Hook:
     kind: type | None = None
 
 
+_APP = "ministack.app"
+_ROUTER = "ministack.core.router"
+_RESPONSES = "ministack.core.responses"
 _STEPFUNCTIONS = "ministack.services.stepfunctions"
+_EVENTBRIDGE = "ministack.services.eventbridge"
+_LAMBDA = "ministack.services.lambda_svc"
+_S3 = "ministack.services.s3"
 _PROVISIONERS = "ministack.services.cloudformation.provisioners"
 
-HOOKS = (
-    Hook("ministack.app", "app", ("scope", "receive", "send")),
-    Hook("ministack.app", "SERVICE_HANDLERS", kind=dict),
-    Hook("ministack.app", "SERVICE_REGISTRY", kind=dict),
-    Hook("ministack.app", "_state_map", kind=dict),
-    Hook("ministack.app", "_loaded_modules", kind=dict),
-    Hook("ministack.app", "_reset_all_state", ()),
-    Hook(
-        "ministack.app",
+_TASK = ("state_def", "raw_input", "execution", "ctx")
+_STATE = ("state_def", "raw_input", "ctx")
+
+# Everything private that localcloud uses, by the name under which its other modules ask for it.
+HOOKS = {
+    "app": Hook(_APP, "app", ("scope", "receive", "send")),
+    "app.handlers": Hook(_APP, "SERVICE_HANDLERS", kind=dict),
+    "app.registry": Hook(_APP, "SERVICE_REGISTRY", kind=dict),
+    "app.states": Hook(_APP, "_state_map", kind=dict),
+    "app.modules": Hook(_APP, "_loaded_modules", kind=dict),
+    "app.call": Hook(
+        _APP,
         "call_service_handler_sync",
         ("handler", "method", "path", "headers", "body", "query_params", "timeout"),
     ),
-    Hook("ministack.core.router", "SERVICE_PATTERNS", kind=dict),
-    Hook("ministack.core.responses", "get_account_id", ()),
-    Hook("ministack.core.responses", "get_region", ()),
-    Hook("ministack.core.responses", "request_scope", ("account_id", "region")),
-    Hook("ministack.services.eventbridge", "_put_events", ("data", "allow_aws_source")),
-    Hook(_STEPFUNCTIONS, "_ExecutionError", ("error", "cause")),
-    Hook(_STEPFUNCTIONS, "_executions"),
-    Hook(_STEPFUNCTIONS, "_start_execution", ("data",)),
-    Hook(_STEPFUNCTIONS, "_resolve_state_machine_arn", ("arn",)),
-    Hook(_STEPFUNCTIONS, "_execute_task", ("state_def", "raw_input", "execution", "ctx")),
-    Hook(_STEPFUNCTIONS, "_execute_pass", ("state_def", "raw_input", "ctx")),
-    Hook(_STEPFUNCTIONS, "_execute_choice", ("state_def", "raw_input", "ctx")),
-    Hook(_STEPFUNCTIONS, "_execute_wait", ("state_def", "raw_input", "ctx")),
-    Hook(_STEPFUNCTIONS, "_execute_parallel", ("state_def", "raw_input", "execution", "ctx")),
-    Hook(_STEPFUNCTIONS, "_execute_map", ("state_def", "raw_input", "execution", "ctx")),
-    Hook(_STEPFUNCTIONS, "_fail_execution", ("execution", "error", "cause")),
-    Hook(_STEPFUNCTIONS, "_invoke_resource", ("resource", "input_data")),
-    Hook(_STEPFUNCTIONS, "_invoke_resource_with_timeout", ("resource", "input_data", "timeout")),
-    Hook(_PROVISIONERS, "_RESOURCE_HANDLERS", kind=dict),
-)
+    "router.patterns": Hook(_ROUTER, "SERVICE_PATTERNS", kind=dict),
+    "responses.account": Hook(_RESPONSES, "get_account_id", ()),
+    "responses.region": Hook(_RESPONSES, "get_region", ()),
+    "responses.scope": Hook(_RESPONSES, "request_scope", ("account_id", "region")),
+    "cloudformation.types": Hook(_PROVISIONERS, "_RESOURCE_HANDLERS", kind=dict),
+    "events.put": Hook(_EVENTBRIDGE, "_put_events", ("data", "allow_aws_source")),
+    "events.dispatch": Hook(_EVENTBRIDGE, "_dispatch_event", ("event", "view")),
+    "events.to_lambda": Hook(_EVENTBRIDGE, "_dispatch_to_lambda", ("arn", "payload")),
+    "lambda.find": Hook(_LAMBDA, "_get_func_record_for_ref", ("function_ref",)),
+    "lambda.record": Hook(_LAMBDA, "_execution_record_for_config", ("func", "config")),
+    "lambda.invoke_async": Hook(_LAMBDA, "invoke_async_with_retry", ("func", "event")),
+    "s3.bucket": Hook(_S3, "_ensure_bucket", ("name",)),
+    "s3.preconditions": Hook(_S3, "_check_put_preconditions", ("headers", "existing_obj")),
+    "s3.copy": Hook(_S3, "_copy_object", ("bucket_name", "dest_key", "headers")),
+    "s3.fire": Hook(
+        _S3,
+        "_fire_s3_event",
+        (
+            *("bucket_name", "key", "event_name", "size", "etag", "deletion_type", "restore_event_data", "version_id"),
+            *("sequencer", "object_extra", "record_extra"),
+        ),
+    ),
+    "states.error": Hook(_STEPFUNCTIONS, "_ExecutionError", ("error", "cause")),
+    "states.executions": Hook(_STEPFUNCTIONS, "_executions"),
+    "states.machines": Hook(_STEPFUNCTIONS, "_state_machines"),
+    "states.resolve": Hook(_STEPFUNCTIONS, "_resolve_state_machine_arn", ("arn",)),
+    "states.start": Hook(_STEPFUNCTIONS, "_start_execution", ("data",)),
+    "states.fail": Hook(_STEPFUNCTIONS, "_fail_execution", ("execution", "error", "cause")),
+    "states.task": Hook(_STEPFUNCTIONS, "_execute_task", _TASK),
+    "states.pass": Hook(_STEPFUNCTIONS, "_execute_pass", _STATE),
+    "states.choice": Hook(_STEPFUNCTIONS, "_execute_choice", _STATE),
+    "states.wait": Hook(_STEPFUNCTIONS, "_execute_wait", _STATE),
+    "states.parallel": Hook(_STEPFUNCTIONS, "_execute_parallel", _TASK),
+    "states.map": Hook(_STEPFUNCTIONS, "_execute_map", _TASK),
+    "states.branches": Hook(_STEPFUNCTIONS, "_run_parallel_branches", _TASK),
+    "states.machine": Hook(
+        _STEPFUNCTIONS, "_run_sub_machine", ("states", "start_at", "input_data", "execution", "ctx")
+    ),
+    "states.output_path": Hook(_STEPFUNCTIONS, "_apply_output_path", ("state_def", "data", "ctx")),
+    "states.language": Hook(_STEPFUNCTIONS, "_state_query_language", ("state_def", "ctx")),
+    "states.arguments": Hook(_STEPFUNCTIONS, "_apply_jsonata_arguments", ("state_def", "raw_input", "ctx")),
+    "states.output": Hook(
+        _STEPFUNCTIONS,
+        "_apply_jsonata_output",
+        ("state_def", "raw_input", "ctx", "result", "error_output", "default"),
+    ),
+    "states.assign": Hook(
+        _STEPFUNCTIONS, "_apply_state_assign", ("state_def", "raw_input", "ctx", "result", "error_output")
+    ),
+    "states.next": Hook(_STEPFUNCTIONS, "_next_or_end", ("state_def",)),
+    "states.invoke": Hook(_STEPFUNCTIONS, "_invoke_resource", ("resource", "input_data")),
+    "states.invoke_with_timeout": Hook(
+        _STEPFUNCTIONS, "_invoke_resource_with_timeout", ("resource", "input_data", "timeout")
+    ),
+}
 
 
 def resolve(hook: Hook) -> Any:
@@ -103,8 +150,23 @@ def resolve(hook: Hook) -> Any:
 
 def check() -> None:
     """Fail with a clear message unless every hook is where this module expects it."""
-    for hook in HOOKS:
+    for hook in HOOKS.values():
         resolve(hook)
+
+
+def get(name: str) -> Any:
+    """What MiniStack has at present under a name of HOOKS."""
+    hook = HOOKS[name]
+    try:
+        return getattr(importlib.import_module(hook.module), hook.name)
+    except (ImportError, AttributeError) as error:
+        raise _moved(hook, "is gone") from error
+
+
+def replace(name: str, make: Callable[[Any], Any]) -> None:
+    """Put something else in the place of a name of HOOKS; ``make`` gets what is there now."""
+    hook = HOOKS[name]
+    setattr(importlib.import_module(hook.module), hook.name, make(get(name)))
 
 
 def _moved(hook: Hook, what: str) -> HookMoved:
@@ -112,10 +174,6 @@ def _moved(hook: Hook, what: str) -> HookMoved:
         f"MiniStack {version('ministack')}: {hook.module}.{hook.name} {what}. localcloud was written for MiniStack "
         f"{WRITTEN_FOR}: pin ministack=={WRITTEN_FOR}, or adapt localcloud/hooks.py."
     )
-
-
-def _name(module: str, name: str) -> Any:
-    return getattr(importlib.import_module(module), name)
 
 
 def leave_out_docker() -> None:
@@ -128,7 +186,7 @@ def leave_out_docker() -> None:
 
 def application() -> Any:
     """MiniStack's ASGI application."""
-    return _name("ministack.app", "app")
+    return get("app")
 
 
 class Persistent(Protocol):
@@ -146,25 +204,23 @@ class Persistent(Protocol):
 
 def register_service(name: str, target_prefix: str, handler: Handler, state: Persistent) -> None:
     """Serve one more AWS service: by its X-Amz-Target prefix and by the service name that signatures carry."""
-    patterns = _name("ministack.core.router", "SERVICE_PATTERNS")
+    patterns = get("router.patterns")
     patterns[name] = {"target_prefixes": [f"{target_prefix}."], "credential_scope": name}
-    _name("ministack.app", "SERVICE_HANDLERS")[name] = handler
-    _name("ministack.app", "SERVICE_REGISTRY")[name] = {"module": name}
-    _name("ministack.app", "_state_map")[name] = name
-    _name("ministack.app", "_loaded_modules")[name] = state
+    get("app.handlers")[name] = handler
+    get("app.registry")[name] = {"module": name}
+    get("app.states")[name] = name
+    get("app.modules")[name] = state
 
 
 def current_scope() -> Scope:
     """Account and region of the request that this thread or task is serving."""
-    return Scope(
-        _name("ministack.core.responses", "get_account_id")(), _name("ministack.core.responses", "get_region")()
-    )
+    return Scope(get("responses.account")(), get("responses.region")())
 
 
 @contextmanager
 def acting_in(scope: Scope) -> Iterator[None]:
     """Act for an account and region, outside a request."""
-    with _name("ministack.core.responses", "request_scope")(scope.account, scope.region):
+    with get("responses.scope")(scope.account, scope.region):
         yield
 
 
@@ -175,8 +231,8 @@ def call_json_service(scope: Scope, service: str, target: str, request: Mapping[
         ServiceCallFailed: it answered an error.
     """
     with acting_in(scope):
-        status, _headers, body = _name("ministack.app", "call_service_handler_sync")(
-            _name("ministack.app", "SERVICE_HANDLERS")[service],
+        status, _headers, body = get("app.call")(
+            get("app.handlers")[service],
             "POST",
             "/",
             {"x-amz-target": target, "content-type": "application/x-amz-json-1.1"},
@@ -200,12 +256,12 @@ class ServiceCallFailed(LocalcloudError):
 def put_event(scope: Scope, entry: Mapping[str, Any]) -> None:
     """Put one event of AWS's own (source ``aws.…``) on the default bus."""
     with acting_in(scope):
-        _name("ministack.services.eventbridge", "_put_events")({"Entries": [dict(entry)]}, allow_aws_source=True)
+        get("events.put")({"Entries": [dict(entry)]}, allow_aws_source=True)
 
 
 def cloudformation_types() -> dict[str, Any]:
     """MiniStack's resource handlers by CloudFormation type; add to it to add types."""
-    handlers: dict[str, Any] = _name(_PROVISIONERS, "_RESOURCE_HANDLERS")
+    handlers: dict[str, Any] = get("cloudformation.types")
     return handlers
 
 
@@ -247,58 +303,51 @@ def install_integrations(integrations: Callable[[str], Integration | None]) -> N
             raises other than StatesError becomes States.TaskFailed, so that Retry and Catch see it; in MiniStack alone
             it would end the execution past both.
     """
-    stepfunctions: Any = importlib.import_module(_STEPFUNCTIONS)
-    execute_task = stepfunctions._execute_task
-    invoke = stepfunctions._invoke_resource
-    invoke_with_timeout = stepfunctions._invoke_resource_with_timeout
-    error_type = stepfunctions._ExecutionError
+    error_type = get("states.error")
 
-    def _execute_task(state_def: Any, raw_input: Any, execution: Any, ctx: Any) -> Any:
-        token = _task_run.set(TaskRun(execution))
-        try:
-            return execute_task(state_def, raw_input, execution, ctx)
-        finally:
-            _task_run.reset(token)
+    def tracked(execute_task: Any) -> Any:
+        def execute(state_def: Any, raw_input: Any, execution: Any, ctx: Any) -> Any:
+            token = _task_run.set(TaskRun(execution))
+            try:
+                return execute_task(state_def, raw_input, execution, ctx)
+            finally:
+                _task_run.reset(token)
 
-    def _invoke_resource(resource: str, input_data: Any) -> Any:
-        integration = integrations(resource)
-        if integration is None:
-            return invoke(resource, input_data)
-        try:
-            return integration(resource, input_data, _task_run.get() or TaskRun())
-        except StatesError as error:
-            raise error_type(error.error, error.cause) from error
-        except Exception as error:
-            raise error_type("States.TaskFailed", f"{type(error).__name__}: {error}") from error
+        return execute
 
-    def _invoke_resource_with_timeout(resource: str, input_data: Any, timeout: Any) -> Any:
-        outer = _task_run.get() or TaskRun()
-        run = TaskRun(outer.execution)
-        token = _task_run.set(run)
-        try:
-            return invoke_with_timeout(resource, input_data, timeout)
-        except error_type as error:
-            if error.error == "States.Timeout":
-                run.timed_out.set()
-            raise
-        finally:
-            _task_run.reset(token)
+    def integrated(invoke_resource: Any) -> Any:
+        def invoke(resource: str, input_data: Any) -> Any:
+            integration = integrations(resource)
+            if integration is None:
+                return invoke_resource(resource, input_data)
+            try:
+                return integration(resource, input_data, _task_run.get() or TaskRun())
+            except StatesError as error:
+                raise error_type(error.error, error.cause) from error
+            except Exception as error:
+                logger.exception("%s failed inside localcloud", resource)
+                raise error_type("States.TaskFailed", f"{type(error).__name__}: {error}") from error
 
-    stepfunctions._execute_task = _execute_task
-    stepfunctions._invoke_resource = _invoke_resource
-    stepfunctions._invoke_resource_with_timeout = _invoke_resource_with_timeout
+        return invoke
 
+    def abandoning(invoke_with_timeout: Any) -> Any:
+        def invoke(resource: str, input_data: Any, timeout: Any) -> Any:
+            run = TaskRun((_task_run.get() or TaskRun()).execution)
+            token = _task_run.set(run)
+            try:
+                return invoke_with_timeout(resource, input_data, timeout)
+            except error_type as error:
+                if error.error == "States.Timeout":
+                    run.timed_out.set()
+                raise
+            finally:
+                _task_run.reset(token)
 
-def replace(module: str, name: str, make: Callable[[Any], Any]) -> None:
-    """Put something else in the place of a private name that HOOKS lists; ``make`` gets the present one.
+        return invoke
 
-    Raises:
-        HookMoved: HOOKS does not list it, or it has moved.
-    """
-    hook = next((hook for hook in HOOKS if (hook.module, hook.name) == (module, name)), None)
-    if hook is None:
-        raise LocalcloudError(f"{module}.{name} is not in localcloud.hooks.HOOKS: list it there, so that it is checked")
-    setattr(importlib.import_module(module), name, make(resolve(hook)))
+    replace("states.task", tracked)
+    replace("states.invoke", integrated)
+    replace("states.invoke_with_timeout", abandoning)
 
 
 def in_thread(function: Callable[..., Response]) -> Handler:
