@@ -15,6 +15,7 @@ ends the job; PR_SET_PDEATHSIG (Linux) covers the launcher while it imports, and
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import ctypes
 import gc
@@ -30,7 +31,7 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass
-from types import FrameType, TracebackType
+from types import FrameType, ModuleType, TracebackType
 from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG = 1
@@ -64,13 +65,7 @@ def launch(control: socket.socket, preload: list[str], watch: list[str]) -> Requ
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a re-executed launcher inherits SIG_IGN
     begin = time.monotonic()
     try:
-        for name in preload:
-            importlib.import_module(name)
-        threads = _thread_count()
-        if threads > 1:
-            raise RuntimeError(
-                f"the preloaded modules left {threads - 1} thread(s) running; a fork would deadlock on their locks"
-            )
+        _import(preload)
     except BaseException as error:  # noqa: BLE001 - an import may raise anything, SystemExit too; the server is told
         _tell(control, {"event": "failed", "error": _last_line(error), "traceback": traceback.format_exc()})
         sys.exit(1)
@@ -104,6 +99,36 @@ def launch(control: socket.socket, preload: list[str], watch: list[str]) -> Requ
                 return _init(request, output, orders)
         os.close(output)
         orders.close()
+
+
+def _import(preload: list[str]) -> None:
+    """Import the modules; raises RuntimeError naming the first import that leaves a thread running.
+
+    A forked process has only the thread that forked. Whoever counts on another waits for ever, or aborts at exit, as
+    onnxruntime 1.32 does.
+    """
+    culprits: list[str] = []
+    genuine = builtins.__import__
+
+    def watched(name: str, *arguments: Any, **options: Any) -> ModuleType:
+        known = name in sys.modules
+        module = genuine(name, *arguments, **options)
+        if not known and not culprits and _thread_count() > 1:
+            culprits.append(name)  # imports are nested: the innermost returns first
+        return module
+
+    builtins.__import__ = watched
+    try:
+        for name in preload:
+            importlib.import_module(name)
+    finally:
+        builtins.__import__ = genuine
+    if (threads := _thread_count()) > 1:
+        first = culprits[0] if culprits else ", ".join(preload)
+        raise RuntimeError(
+            f"{threads - 1} thread(s) run after the imports, the first since `import {first}`. Threads do not survive "
+            "a fork: leave that import to the jobs"
+        )
 
 
 def _init(request: Request, output: int, orders: socket.socket) -> Request:
@@ -216,7 +241,6 @@ def run(request: Request) -> None:
     """Run `python -m module arguments…` in this process; what it raises is left to the interpreter, as there."""
     module, *arguments = request.argv
     time.tzset()
-    gc.unfreeze()
     sys.path.insert(0, os.getcwd())  # as -m does
     sys.argv = [module, *arguments]
     sys.orig_argv = [sys.executable, "-m", module, *arguments]

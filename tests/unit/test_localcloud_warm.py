@@ -251,10 +251,13 @@ def test_preload_that_kills_its_process_is_told_with_its_last_words(warm: Warm) 
 
 
 def test_preload_that_leaves_threads_is_not_forked(warm: Warm) -> None:
-    warm.heavy("import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()")
+    thread = "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
+    (warm.source / "culprit.py").write_text(thread)
+    (warm.source / "between.py").write_text("import culprit")
+    warm.heavy("import json, between, decimal")
     assert warm.run("print('runs')") == (0, ["runs"])
     until(lambda: warm.notes)
-    assert "left 1 thread(s) running" in warm.notes[0]
+    assert "1 thread(s) run after the imports, the first since `import culprit`" in warm.notes[0]
 
 
 @linux_only
