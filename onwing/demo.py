@@ -72,9 +72,7 @@ def run(context: Context, wish: Wish) -> Exit:
 
 
 def _resolve(project: Project, wish: Wish) -> DataSet:
-    if wish.simulated:
-        return data.resolve(wish.fleet, root=project.state / "simulation", environ={}, url=None)
-    return data.resolve(wish.fleet, data_dir=wish.data_dir, root=project.root)
+    return data.resolve(wish.fleet, wish.data_dir, simulated=wish.simulated, root=project.root)
 
 
 def _loop(context: Context, wish: Wish, target: Target, stack: Stack, dataset: DataSet, stages: list[Stage]) -> Exit:

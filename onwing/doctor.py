@@ -6,18 +6,17 @@ import re
 import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cmapss
 from botocore.exceptions import BotoCoreError, ClientError
 
 from onwing import data, embedded
 from onwing import sam as sams
 from onwing import stack as stacks
 from onwing.console import size
+from onwing.data import DataMissing
 from onwing.errors import OnwingError, translate
 from onwing.image import REPOSITORY
 from onwing.project import Project
@@ -112,20 +111,18 @@ def _try(runner: Runner, command: list[str]) -> str | None:
 
 
 def _data(project: Project) -> Check:
-    """Where the files would come from, without downloading anything; a simulation of one engine is thrown away."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            found = data.resolve("FD001", root=project.root, url=None, simulated_dir=folder, engines=1)
-        except cmapss.DataError as error:
-            return Check("C-MAPSS data", MISSING, str(error))
-    if found.simulated:
+    try:
+        source = data.locate("FD001", root=project.root)
+    except DataMissing as error:
+        return Check("C-MAPSS data", MISSING, f"{error.where}: {error.what}", error.todo)
+    if source is None:
         return Check(
             "C-MAPSS data",
             WARNING,
             "not on this machine: will be downloaded from NASA, or else SIMULATED",
             "Put train_, test_ and RUL_FD001.txt into data/cmapss/, or name their folder in CMAPSS_DIR.",
         )
-    return Check("C-MAPSS data", WARNING if found.warnings else OK, found.source, " ".join(found.warnings))
+    return Check("C-MAPSS data", OK, source)
 
 
 def _embedded_cloud(project: Project) -> Check:

@@ -48,7 +48,7 @@ def _choose(
         chosen, skipped = ingest.collect(paths)
         for path in skipped:
             context.out.line(f"[dim]left alone: {escape(str(path))}[/]")
-        return chosen, False
+        return chosen, any(data.is_simulated(path.parent) for path in chosen)
     found = data.resolve(fleet or "", data_dir=data_dir, root=context.project.root)
     context.out.line(f"Data: {escape(found.source)}" + (f"  {SIMULATED}" if found.simulated else ""))
     for warning in found.warnings:

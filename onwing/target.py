@@ -58,12 +58,14 @@ class Target:
     @cached_property
     def session(self) -> EndpointSession:
         """The session that every client of this target comes from."""
-        keys = (
-            {} if self.access_key is None else {"aws_access_key_id": self.access_key, "aws_secret_access_key": "none"}
-        )
-        profile = None if self.access_key is not None else self.profile
+        arguments: dict[str, Any] = {"region_name": self.region, "profile_name": self.profile}
+        if self.access_key is not None:
+            # AWS_PROFILE, which may be set for other work, is not looked at.
+            core = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
+            keys = {"aws_access_key_id": self.access_key, "aws_secret_access_key": "none"}
+            arguments = {"region_name": self.region, "botocore_session": core, **keys}
         try:
-            return EndpointSession(self.endpoint_url, region_name=self.region, profile_name=profile, **keys)
+            return EndpointSession(self.endpoint_url, **arguments)
         except ProfileNotFound as error:
             raise UsageError(
                 f"{error}.", where="--profile", todo="List profiles: `aws configure list-profiles`."

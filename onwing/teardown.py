@@ -145,22 +145,26 @@ def _executions(target: Target, stack: Stack) -> Iterator[Item]:
 
 def _sagemaker(target: Target, stack: Stack) -> Iterator[Item]:
     """Running jobs, endpoints, configurations and models of this project: named after it, and tagged by it."""
-    # Imported here: it takes seconds, and no other command needs it.
-    from sagemaker.core import resources
-
     own: dict[str, Any] = {"session": target.session, "region": target.region}
     prefix = f"{stack.project}-"
     for kind, attribute in JOBS:
-        for job in getattr(resources, kind).get_all(name_contains=prefix, status_equals="InProgress", **own):
+        for job in sdk_resource(kind).get_all(name_contains=prefix, status_equals="InProgress", **own):
             name = getattr(job, attribute)
             if name.startswith(prefix):
                 yield Item(f"running {kind}", name, job.stop)
     for kind, attribute in ENDPOINTS:
-        for resource in getattr(resources, kind).get_all(name_contains=prefix, **own):
+        for resource in sdk_resource(kind).get_all(name_contains=prefix, **own):
             name = getattr(resource, attribute)
             arn = getattr(resource, attribute.replace("_name", "_arn"))
             if name.startswith(prefix) and _tagged(target, stack, arn):
                 yield Item(kind, name, resource.delete)
+
+
+def sdk_resource(kind: str) -> Any:
+    """A typed resource of the SageMaker SDK, imported here because that takes seconds."""
+    from sagemaker.core import resources
+
+    return getattr(resources, kind)
 
 
 def _tagged(target: Target, stack: Stack, arn: str) -> bool:
