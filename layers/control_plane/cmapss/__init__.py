@@ -12,7 +12,6 @@ from .columns import COLUMNS, MEASUREMENTS, SENSORS, SETTINGS, Column
 from .errors import RULES, DataError, Violation
 from .files import CheckResult, Table, check, check_trio, read_rul, read_table, sha256
 from .names import ROLES, FileName, Role, parse_name
-from .stream import Content, StreamProblem
 
 __all__ = [
     "COLUMNS",
@@ -23,11 +22,9 @@ __all__ = [
     "SETTINGS",
     "CheckResult",
     "Column",
-    "Content",
     "DataError",
     "FileName",
     "Role",
-    "StreamProblem",
     "Table",
     "Violation",
     "check",

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel
 
 from control_plane import alerts, clients, datasets, training
+from control_plane.errors import SettingsError
 from control_plane.manifest import DatasetFile, Manifest, make_manifest
 from control_plane.quarantine import Upload, quarantine
 from control_plane.settings import Settings
@@ -37,6 +38,8 @@ def ingest(settings: Settings, *, bucket: str, key: str, version_id: str, sequen
 
     Every step can be repeated: the event may come twice, late, or beside the other files' events.
     """
+    if version_id == "null":
+        raise SettingsError(f"bucket {bucket} is not versioned: uploads could not be told apart. Turn versioning on.")
     name = key.removeprefix(RAW_PREFIX)
     if not name or name.endswith("/"):
         return IngestResult(outcome="ignored", key=key, message="a folder's marker, not a file")
@@ -93,13 +96,7 @@ def _open(upload: Upload) -> GetObjectOutputTypeDef:
 def _digest(upload: Upload) -> str:
     """Hash what is too large to check here. Raises DataError for more than S3 can copy, and for a damaged .gz."""
     with _open(upload)["Body"] as body:
-        content = cmapss.Content(body, COPY_LIMIT_BYTES)
-        try:
-            for _ in content:
-                pass
-        except cmapss.StreamProblem as problem:
-            raise cmapss.DataError(problem.message, upload.name, "Upload a smaller or an undamaged file") from problem
-        return content.sha256
+        return cmapss.sha256(body, upload.name, max_bytes=COPY_LIMIT_BYTES)
 
 
 def _quarantine_violations(settings: Settings, upload: Upload, fleet: str, result: cmapss.CheckResult) -> IngestResult:

@@ -1,0 +1,149 @@
+"""Every state machine, walked: what no linter of the template looks at."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonata
+import pytest
+
+from tests.statemachines.definitions import (
+    MACHINES,
+    SUBSTITUTION,
+    expressions,
+    load_machine,
+    load_template,
+    targets,
+    walk_states,
+)
+
+pytestmark = pytest.mark.parametrize("path", MACHINES, ids=lambda path: path.name)
+
+JSONPATH_FIELDS = {"InputPath", "OutputPath", "ResultPath", "ResultSelector", "Parameters", "ItemsPath", "Variable"}
+# What each state machine calls beside the actions that share the integration's name.
+SYNC_COMPANIONS = {
+    "createProcessingJob": {"sagemaker:DescribeProcessingJob", "sagemaker:StopProcessingJob"},
+    "createHyperParameterTuningJob": {
+        "sagemaker:DescribeHyperParameterTuningJob",
+        "sagemaker:StopHyperParameterTuningJob",
+    },
+}
+
+
+def test_statelint_finds_nothing(path: Path, tmp_path: Path) -> None:
+    machine = load_machine(path)
+    for _, state in walk_states(machine):
+        if "Seconds" in state:
+            state["Seconds"] = 1  # statelint does not know that it may be an expression
+    plain = tmp_path / path.name
+    plain.write_text(json.dumps(machine))
+    result = subprocess.run(
+        [Path(sys.executable).with_name("statelint"), plain], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, ""), result.stdout + result.stderr
+
+
+def test_every_transition_resolves_and_nothing_is_unreachable(path: Path) -> None:
+    machine = load_machine(path)
+    reached, waiting = set(), [machine["StartAt"]]
+    while waiting:
+        name = waiting.pop()
+        assert name in machine["States"], f"no state is called {name}"
+        if name not in reached:
+            reached.add(name)
+            waiting += targets(machine["States"][name])
+    assert reached == set(machine["States"])
+
+
+def test_every_expression_parses_as_jsonata(path: Path) -> None:
+    machine = load_machine(path)
+    assert machine["QueryLanguage"] == "JSONata"
+    for name, state in walk_states(machine):
+        assert not JSONPATH_FIELDS & set(state), f"{name} mixes JSONPath into JSONata"
+        assert '.$":' not in json.dumps(state), f"{name} has a JSONPath key"
+        for expression in expressions(state):
+            try:
+                jsonata.Jsonata(expression)
+            except jsonata.JException as error:
+                pytest.fail(f"{name}: {expression}: {error}")
+
+
+def test_every_task_retries_with_backoff_jitter_and_a_ceiling(path: Path) -> None:
+    for name, state in walk_states(load_machine(path)):
+        if state["Type"] != "Task":
+            continue
+        retriers = [retrier for retrier in state.get("Retry", []) if retrier.get("MaxAttempts") != 0]
+        assert retriers, f"{name} has no Retry"
+        for retrier in retriers:
+            assert retrier["BackoffRate"] > 1, name
+            assert retrier["JitterStrategy"] == "FULL", name
+            assert retrier["MaxDelaySeconds"] >= retrier["IntervalSeconds"], name
+
+
+def test_every_task_leads_to_the_failure_path_on_any_error(path: Path) -> None:
+    machine = load_machine(path)
+    [failed] = [name for name, state in machine["States"].items() if state["Type"] == "Fail"]
+    for name, state in walk_states(machine):
+        if state["Type"] != "Task":
+            continue
+        last = state["Catch"][-1]
+        assert last["ErrorEquals"] == ["States.ALL"], name
+        assert last["Next"] in ("ExplainFailure", "HasTrials", "AlertFailure", failed), name
+
+
+def test_failure_path_alerts_before_it_fails(path: Path) -> None:
+    states = load_machine(path)["States"]
+    assert states["ExplainFailure"]["Next"] == "RecordFailure"
+    assert states["RecordFailure"]["Next"] == "AlertFailure"
+    assert states["AlertFailure"]["Resource"].endswith("sns:publish")
+    assert states["AlertFailure"]["Next"] == "Failed"
+
+
+def test_states_are_named_and_commented(path: Path) -> None:
+    for name, state in walk_states(load_machine(path)):
+        assert re.fullmatch(r"[A-Z][A-Za-z]+", name), name
+        if state["Type"] == "Task":
+            assert state.get("Comment"), f"{name} has no Comment"
+
+
+def _machine_resource(path: Path) -> dict[str, Any]:
+    for resource in load_template()["Resources"].values():
+        if resource["Properties"].get("DefinitionUri") == f"statemachines/{path.name}":
+            return dict(resource["Properties"])
+    pytest.fail(f"template.yaml does not deploy {path.name}")
+
+
+def test_template_substitutes_what_the_definition_uses_and_no_more(path: Path) -> None:
+    used = set(SUBSTITUTION.findall(path.read_text()))
+    assert used == set(_machine_resource(path)["DefinitionSubstitutions"])
+
+
+def test_role_allows_each_action_that_the_machine_calls(path: Path) -> None:
+    template = load_template()
+    role = template["Resources"][_machine_resource(path)["Role"]["GetAtt"].split(".")[0]]
+    allowed = {
+        action
+        for policy in role["Properties"]["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+    for name, state in walk_states(load_machine(path)):
+        if state["Type"] != "Task":
+            continue
+        service, operation = re.search(r"states:::(?:aws-sdk:)?(\w+):(\w+)", state["Resource"]).groups()  # type: ignore[union-attr]
+        needed = {f"{service}:{operation[0].upper()}{operation[1:]}"}
+        if operation == "transactWriteItems":
+            needed = {"dynamodb:ConditionCheckItem", "dynamodb:UpdateItem"}
+        if operation == "listObjectsV2":
+            needed = {"s3:ListBucket"}
+        if operation == "copyObject":
+            needed = {"s3:GetObject", "s3:PutObject"}
+        if state["Resource"].endswith(".sync"):
+            needed |= SYNC_COMPANIONS[operation] | {"iam:PassRole", "events:PutRule", "events:PutTargets"}
+        missing = {action for action in needed if action.lower() not in {a.lower() for a in allowed}}
+        assert not missing, f"{name} needs {missing}"
