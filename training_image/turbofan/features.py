@@ -54,7 +54,8 @@ def run_to_failure_rul(offsets: Ints, after_last: npt.NDArray[Any] | int = 0) ->
     lengths = np.diff(offsets)
     ends = np.repeat(offsets[1:] - 1, lengths)
     remaining = np.repeat(np.broadcast_to(np.asarray(after_last), lengths.shape), lengths)
-    return (ends - np.arange(offsets[-1]) + remaining).astype(np.float32)
+    rul: Floats32 = (ends - np.arange(offsets[-1]) + remaining).astype(np.float32)
+    return rul
 
 
 def windows(features: Floats32, offsets: Ints, length: int, ends: Ints | None = None) -> Floats32:
