@@ -7,21 +7,17 @@ not list as ``<Service>.<Service>Exception``.
 
 from __future__ import annotations
 
-import functools
 import json
 import re
-import threading
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
 
-from localcloud.api import botocore_session
+from localcloud.clients import Clients, UnknownService
 from localcloud.hooks import StatesError, TaskRun
 from localcloud.store import Scope
 
@@ -53,12 +49,10 @@ _RENAMED = {("AttributeValue", "NULL"): "Nul"}
 class AwsSdk:
     """Calls AWS on behalf of Task states."""
 
-    def __init__(self, endpoint: str, current_scope: Callable[[], Scope]) -> None:
+    def __init__(self, clients: Clients, current_scope: Callable[[], Scope]) -> None:
         """``current_scope`` says for whom the running execution acts."""
-        self._endpoint = endpoint
+        self._clients = clients
         self._current_scope = current_scope
-        self._clients: dict[tuple[str, Scope], Any] = {}
-        self._lock = threading.Lock()
 
     @staticmethod
     def handles(resource: str) -> bool:
@@ -87,42 +81,10 @@ class AwsSdk:
         return _result(operation.output_shape, answer) if operation.output_shape is not None else {}
 
     def _client(self, service: str) -> Any:
-        scope = self._current_scope()
-        name = _BOTOCORE_NAMES.get(service, service)
-        with self._lock:  # making a client is not thread-safe in botocore
-            if (name, scope) not in self._clients:
-                self._clients[name, scope] = make_client(self._endpoint, scope, name)
-            return self._clients[name, scope]
-
-
-def make_client(endpoint: str, scope: Scope, service: str) -> Any:
-    """A boto3 client of localcloud that acts for an account; it leaves retrying to its caller.
-
-    Raises:
-        StatesError: there is no such service.
-    """
-    session = botocore_session()
-    if service not in session.get_available_services():
-        raise StatesError("States.Runtime", f"AWS has no service {service!r} (or localcloud does not know its name).")
-    factory: Any = _boto3_session().client  # its overloads are for literal names only
-    return factory(
-        service,
-        region_name=scope.region,
-        endpoint_url=endpoint,
-        aws_access_key_id=scope.account,
-        aws_secret_access_key="localcloud",
-        config=Config(
-            retries={"total_max_attempts": 1},
-            max_pool_connections=50,
-            read_timeout=900,
-            s3={"addressing_style": "path"},
-        ),
-    )
-
-
-@functools.lru_cache(maxsize=1)
-def _boto3_session() -> boto3.Session:
-    return boto3.Session(botocore_session=botocore_session())
+        try:
+            return self._clients.get(_BOTOCORE_NAMES.get(service, service), self._current_scope())
+        except UnknownService as error:
+            raise StatesError("States.Runtime", str(error)) from error
 
 
 def _operation(client: Any, action: str, resource: str) -> OperationModel:

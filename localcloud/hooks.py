@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Protocol
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from localcloud.errors import LocalcloudError
 from localcloud.store import Scope
@@ -243,6 +244,27 @@ def call_json_service(scope: Scope, service: str, target: str, request: Mapping[
     if status >= 400:
         raise ServiceCallFailed(str(answer.get("__type", "InternalFailure")), str(answer.get("message", "")))
     return answer
+
+
+def serve_now(service: str, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+    """A service's answer to a request, without giving the event loop back: for code that runs on the loop.
+
+    Raises:
+        LocalcloudError: the service would have to wait for something, and nobody could wait for it.
+    """
+    parts = urlsplit(url)
+    lowered = {name.lower(): value for name, value in headers.items()}
+    lowered.setdefault("host", parts.netloc)
+    handling: Any = get("app.handlers")[service](
+        method, unquote(parts.path) or "/", lowered, body, parse_qs(parts.query, keep_blank_values=True)
+    )
+    try:
+        handling.send(None)
+    except StopIteration as finished:
+        response: Response = finished.value
+        return response
+    handling.close()
+    raise LocalcloudError(f"{service} {method} {parts.path} cannot be called from the event loop: it waits.")
 
 
 class ServiceCallFailed(LocalcloudError):

@@ -201,7 +201,8 @@ def plug_in(settings: Settings, endpoint: str) -> Plugged:
     """Build localcloud's SageMaker and put it, its integrations and its corrections into MiniStack."""
     from localcloud import cloudformation, fidelity, hooks
     from localcloud.api import service_model
-    from localcloud.awssdk import AwsSdk, make_client
+    from localcloud.awssdk import AwsSdk
+    from localcloud.clients import Clients
     from localcloud.containers import ProcessRuntime
     from localcloud.events import Events
     from localcloud.images import ImageMap
@@ -214,14 +215,7 @@ def plug_in(settings: Settings, endpoint: str) -> Plugged:
 
     images = ImageMap.load(list(settings.images))
     runtime = ProcessRuntime(logging.getLogger("localcloud.runtime").info)
-    clients: dict[Scope, Any] = {}
-    making = threading.Lock()
-
-    def s3(scope: Scope) -> Any:
-        with making:
-            if scope not in clients:
-                clients[scope] = make_client(endpoint, scope, "s3")
-            return clients[scope]
+    clients = Clients(endpoint)
 
     def job_environment(scope: Scope) -> dict[str, str]:
         return {
@@ -242,7 +236,7 @@ def plug_in(settings: Settings, endpoint: str) -> Plugged:
             )
         ),
         events=Events(hooks.put_event),
-        s3=s3,
+        s3=lambda scope: clients.get("s3", scope),
         environment=job_environment,
         directory=settings.directory / "jobs",
     )
@@ -258,8 +252,8 @@ def plug_in(settings: Settings, endpoint: str) -> Plugged:
         SageMakerState(sagemaker),
     )
     tasks = SageMakerTasks(sagemaker, hooks.current_scope)
-    hooks.install_integrations(integrations(tasks, AwsSdk(endpoint, hooks.current_scope)))
-    fidelity.install()
+    hooks.install_integrations(integrations(tasks, AwsSdk(clients, hooks.current_scope)))
+    fidelity.install(clients)
     cloudformation.install(sagemaker)
     for image in images.images:
         runtime.warm(image)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from localcloud.clients import Clients
 from localcloud.fidelity import (
     async_targets,
+    bucket_resource,
     conditional_copy,
     execution_context,
     object_versions,
     parallel_jsonata,
     start_twice,
     stay_aborted,
+    table_resource,
 )
 
 CORRECTIONS = (
@@ -22,8 +25,12 @@ CORRECTIONS = (
     stay_aborted,
 )
 
+RESOURCES = (bucket_resource, table_resource)
 
-def install() -> None:
-    """Put every correction in place."""
+
+def install(clients: Clients) -> None:
+    """Put every correction in place; some work through the services' own APIs."""
     for correction in CORRECTIONS:
         correction.install()
+    for resource in RESOURCES:
+        resource.install(clients)

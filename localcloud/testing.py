@@ -1,0 +1,88 @@
+"""For tests: a localcloud of one's own for the length of a block, and clients that speak to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3
+from botocore.config import Config
+
+from localcloud import daemon
+
+Found = TypeVar("Found")
+
+
+@dataclass
+class Cloud:
+    """A localcloud that runs.
+
+    Args:
+        running: where it runs.
+    """
+
+    running: daemon.Running
+    _clients: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def endpoint(self) -> str:
+        """Its URL."""
+        return self.running.endpoint
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client's process needs in its environment."""
+        return self.running.environment
+
+    @property
+    def account(self) -> str:
+        """The account of its clients."""
+        return self.running.account
+
+    def client(self, service: str) -> Any:
+        """A boto3 client, made once; it does not retry, so that a test sees what was answered."""
+        if service not in self._clients:
+            factory: Any = boto3.session.Session().client
+            self._clients[service] = factory(
+                service,
+                endpoint_url=self.endpoint,
+                region_name=self.running.region,
+                aws_access_key_id="test",
+                aws_secret_access_key="test",
+                config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+            )
+        return self._clients[service]
+
+
+@contextmanager
+def localcloud(directory: Path, images: Sequence[Path] = (), slots: int | None = None) -> Iterator[Cloud]:
+    """A localcloud that keeps nothing, from the start to the end of the block.
+
+    Raises:
+        StartFailed: with the end of its log.
+    """
+    running = daemon.start(directory, images=images, slots=slots, keep=False)
+    try:
+        yield Cloud(running)
+    finally:
+        daemon.stop(directory)
+
+
+def wait_for(look: Callable[[], Found | None], seconds: float = 20.0, pause: float = 0.02) -> Found:
+    """What ``look`` finds, as soon as it finds something.
+
+    Raises:
+        TimeoutError: it found nothing in time.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nothing within {seconds} s")
+        time.sleep(pause)
