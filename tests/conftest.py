@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.deployed import Deployed
 
 # The first row of the real FD001: every value is plausible.
 ROW = (
@@ -55,3 +60,22 @@ def cmapss_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("CMAPSS_DIR does not name a folder with the real C-MAPSS files")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """The stack on an embedded cloud of this worker's own."""
+    from tests.deployed import deploy
+
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "sam"
+    with deploy(tmp_path_factory.mktemp("deployed"), shared) as stack:
+        yield stack
+
+
+@pytest.fixture
+def fleet() -> str:
+    """A fleet of the test's own."""
+    from tests.deployed import new_fleet
+
+    return new_fleet()

@@ -1,0 +1,205 @@
+"""The real template on the embedded cloud, with the stub image in place of the training image."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import random
+import string
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from localcloud.testing import Cloud, localcloud
+from tests.conftest import Trio
+
+ROOT = Path(__file__).parents[1]
+SAM = ROOT / ".venvs" / "sam" / "bin" / "sam"
+SETTLE_SECONDS = 2
+PARAMETERS = {
+    "PythonRuntime": f"python{sys.version_info.major}.{sys.version_info.minor}",
+    "ImageUri": "000000000000.dkr.ecr.us-east-1.amazonaws.com/onwing-turbofan:test",
+    "SettleSeconds": SETTLE_SECONDS,
+    "Schedules": "DISABLED",
+    "TuningMaxJobs": 2,
+    "TuningMaxParallelJobs": 2,
+}
+
+T = TypeVar("T")
+
+
+def until(what: str, probe: Callable[[], T | None], *, seconds: float = 60) -> T:
+    """Wait for a probe to answer with something; fails with `what` when it does not."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if (found := probe()) is not None:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+@dataclass
+class Deployed:
+    """The stack, and what a test does with it. Every test has a fleet of its own, so they do not meet."""
+
+    cloud: Cloud
+    outputs: dict[str, str]
+    plans: Path
+    inbox: str
+    _received: list[dict[str, Any]] = field(default_factory=list)
+
+    def client(self, service: str) -> Any:
+        """A boto3 client."""
+        return self.cloud.client(service)
+
+    def plan(self, fleet: str, **plan: Any) -> None:
+        """What the stub image is to do for a fleet."""
+        (self.plans / f"{fleet}.json").write_text(json.dumps(plan))
+
+    def put(self, name: str, body: bytes, **extra: Any) -> str:
+        """Upload one file under data/raw/; returns its version id."""
+        response = self.client("s3").put_object(
+            Bucket=self.outputs["BucketName"], Key=f"data/raw/{name}", Body=body, **extra
+        )
+        return str(response["VersionId"])
+
+    def put_trio(self, trio: Trio) -> None:
+        """Upload a whole data set."""
+        for name, body in trio.files.items():
+            self.put(name, body)
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys below a prefix."""
+        listed = self.client("s3").list_objects_v2(Bucket=self.outputs["BucketName"], Prefix=prefix)
+        return [entry["Key"] for entry in listed.get("Contents", [])]
+
+    def read(self, key: str) -> bytes:
+        """An object's content."""
+        return bytes(self.client("s3").get_object(Bucket=self.outputs["BucketName"], Key=key)["Body"].read())
+
+    def executions(self, fleet: str) -> list[dict[str, Any]]:
+        """The fleet's executions, newest first."""
+        listed = self.client("stepfunctions").list_executions(stateMachineArn=self.outputs["TrainingStateMachineArn"])
+        return [e for e in listed["executions"] if e["name"].startswith(f"{fleet}-")]
+
+    def ended(self, fleet: str, *, count: int = 1, seconds: float = 90) -> dict[str, Any]:
+        """Wait until the fleet has `count` executions and all have ended; describe the newest, output parsed."""
+
+        def probe() -> str | None:
+            found = self.executions(fleet)
+            done = len(found) >= count and all(e["status"] != "RUNNING" for e in found)
+            return max(found, key=lambda e: e["startDate"])["executionArn"] if done else None
+
+        arn = until(f"{count} executions of {fleet} ended: {self.executions(fleet)}", probe, seconds=seconds)
+        described = self.client("stepfunctions").describe_execution(executionArn=arn)
+        described["output"] = json.loads(described.get("output") or "null")
+        return dict(described)
+
+    def train(self, **request: Any) -> dict[str, Any]:
+        """Invoke the start_training function."""
+        response = self.client("lambda").invoke(
+            FunctionName=self.outputs["StartTrainingFunctionName"], Payload=json.dumps(request)
+        )
+        answer = json.loads(response["Payload"].read())
+        assert "FunctionError" not in response, answer
+        return dict(answer)
+
+    def alerts(self, text: str) -> list[dict[str, Any]]:
+        """Every alert so far whose subject or message holds `text`."""
+        sqs = self.client("sqs")
+        while messages := sqs.receive_message(QueueUrl=self.inbox, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                sqs.delete_message(QueueUrl=self.inbox, ReceiptHandle=message["ReceiptHandle"])
+                self._received.append(json.loads(message["Body"]))
+        return [a for a in self._received if text in (a.get("Subject") or "") + a["Message"]]
+
+    def alert(self, *texts: str) -> dict[str, Any]:
+        """Wait for an alert that holds all of `texts`."""
+        wanted = f"alert with {texts}"
+        return until(
+            wanted,
+            lambda: next((a for a in self.alerts(texts[0]) if all(t in json.dumps(a) for t in texts[1:])), None),
+            seconds=30,
+        )
+
+    def packages(self, fleet: str) -> list[dict[str, Any]]:
+        """The fleet's model packages, newest first; none if there is no group."""
+        sagemaker = self.client("sagemaker")
+        groups = sagemaker.list_model_package_groups(NameContains=f"onwing-{fleet}")["ModelPackageGroupSummaryList"]
+        if not groups:
+            return []
+        listed = sagemaker.list_model_packages(ModelPackageGroupName=f"onwing-{fleet}", SortBy="CreationTime")
+        return list(listed["ModelPackageSummaryList"])
+
+    def version(self, fleet: str) -> dict[str, str]:
+        """The fleet's only VERSION item in the control table."""
+        items = self.client("dynamodb").query(
+            TableName=self.outputs["TableName"],
+            KeyConditionExpression="pk = :fleet AND begins_with(sk, :version)",
+            ExpressionAttributeValues={":fleet": {"S": f"FLEET#{fleet}"}, ":version": {"S": "VERSION#"}},
+        )["Items"]
+        assert len(items) == 1, items
+        return {name: next(iter(value.values())) for name, value in items[0].items()}
+
+
+_numbers = itertools.count(1)
+
+
+def new_fleet() -> str:
+    """A fleet that no other test uses, in this worker or another."""
+    letters = "".join(random.choices(string.ascii_uppercase, k=4))
+    return f"T{letters}{next(_numbers)}"
+
+
+@contextlib.contextmanager
+def deploy(directory: Path, shared: Path, **parameters: Any) -> Iterator[Deployed]:
+    """Start an embedded cloud, deploy the stack, and stop it all at the end. `shared` keeps the workers' one build."""
+    plans = directory / "plans"
+    plans.mkdir()
+    image = directory / "image.toml"
+    image.write_text(
+        f"""[[image]]
+match = "*onwing-turbofan*"
+base = "{ROOT}"
+entrypoint = ["python", "-m", "turbofan"]
+pythonpath = ["tests/stub_image"]
+env = {{ STUB_PLANS = "{plans}" }}
+"""
+    )
+    with localcloud(directory / "cloud", images=[image], slots=4) as cloud:
+        environment = {**os.environ, **cloud.environment, "SAM_CLI_TELEMETRY": "0"}
+        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        overrides = [f"{name}={value}" for name, value in {**PARAMETERS, **parameters}.items()]
+        _build(shared, overrides, environment)
+        command = "deploy --stack-name onwing --resolve-s3 --capabilities CAPABILITY_IAM --no-confirm-changeset"
+        template = ["--template-file", str(shared / "build/template.yaml")]
+        _sam([*command.split(), *template, "--parameter-overrides", *overrides], environment)
+        stack = cloud.client("cloudformation").describe_stacks(StackName="onwing")["Stacks"][0]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        inbox = cloud.client("sqs").create_queue(QueueName="inbox")["QueueUrl"]
+        arn = cloud.client("sqs").get_queue_attributes(QueueUrl=inbox, AttributeNames=["QueueArn"])["Attributes"]
+        cloud.client("sns").subscribe(TopicArn=outputs["AlertsTopicArn"], Protocol="sqs", Endpoint=arn["QueueArn"])
+        yield Deployed(cloud, outputs, plans, inbox)
+
+
+def _build(shared: Path, overrides: list[str], environment: dict[str, str]) -> None:
+    shared.mkdir(parents=True, exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "built").exists():
+            _sam(["build", "--build-dir", str(shared / "build"), "--parameter-overrides", *overrides], environment)
+            (shared / "built").touch()
+
+
+def _sam(arguments: list[str], environment: dict[str, str]) -> None:
+    result = subprocess.run(
+        [SAM, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=240
+    )
+    assert result.returncode == 0, f"sam {arguments[0]}:\n{result.stdout}\n{result.stderr}"

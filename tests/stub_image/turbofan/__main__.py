@@ -1,0 +1,77 @@
+"""process, train and evaluate as a plan for the fleet says; without one, all goes well.
+
+The plan is `$STUB_PLANS/<fleet>.json`: {"process": "fail message", "train": "fail message", "seconds": 0,
+"rmse": 12.5, "phm08": 300.0, "champion_rmse": 12.0, "report": "raw text instead of a report"}.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+BASE = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+OUTPUT = BASE / "processing/output"
+
+
+def fleet() -> str:
+    """Processing jobs are told the fleet; a training job's name holds it."""
+    return os.environ.get("FLEET") or os.environ["TRAINING_JOB_NAME"].split("-")[1]
+
+
+def read_plan() -> dict:
+    path = Path(os.environ["STUB_PLANS"]) / f"{fleet()}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def fail(path: Path, message: str) -> None:
+    write(path, message)
+    print(f"ERROR {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def process(plan: dict) -> None:
+    if "process" in plan:
+        fail(BASE / "output/message", plan["process"])
+    names = sorted(path.name for path in (BASE / "processing/input/dataset").iterdir())
+    assert len(names) == 3, names
+    for part in ("train", "validation", "test"):
+        write(OUTPUT / part / "rows.npz", f"{part} of {names}")
+    write(OUTPUT / "features/metadata.json", json.dumps({"files": names, "environment": dict(os.environ)}))
+    write(OUTPUT / "baseline/statistics.json", "{}")
+    write(OUTPUT / "baseline/constraints.json", "{}")
+
+
+def train(plan: dict) -> None:
+    if "train" in plan:
+        fail(BASE / "output/failure", plan["train"])
+    hyperparameters = json.loads((BASE / "input/config/hyperparameters.json").read_text())
+    for channel in ("train", "validation", "features"):
+        assert any((BASE / "input/data" / channel).iterdir()), channel
+    rmse = 10 + float(hyperparameters["dropout_rate"])
+    print(f"Train Loss: 0.5\nVal Loss: 0.25\nVal RMSE: {rmse}", flush=True)
+    write(BASE / "model/model.onnx", json.dumps(hyperparameters, sort_keys=True))
+
+
+def evaluate(plan: dict) -> None:
+    model = (BASE / "processing/input/model/model.tar.gz").read_bytes()
+    figures = {"rmse": plan.get("rmse", 12.5), "mae": 9.0, "phm08": plan.get("phm08", 300.0)}
+    metrics = {"clipped": figures, "unclipped": {**figures, "rmse": figures["rmse"] + 1}}
+    champion = BASE / "processing/input/champion/model.tar.gz"
+    report = {
+        "artifact": {"sha256": hashlib.sha256(model).hexdigest(), "bytes": len(model)},
+        "metrics": metrics,
+        "champion": {"metrics": {"clipped": {"rmse": plan.get("champion_rmse", 12.0)}}} if champion.exists() else None,
+    }
+    write(OUTPUT / "evaluation/report.json", plan.get("report") or json.dumps(report))
+
+
+plan = read_plan()
+time.sleep(plan.get("seconds", 0))
+{"process": process, "train": train, "evaluate": evaluate}[sys.argv[1]](plan)
