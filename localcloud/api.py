@@ -30,6 +30,8 @@ _UNICODE_CLASSES = {
     r"\p{N}": "0-9\u00b2\u00b3\u00b9\u00bc-\u00be\u0660-\u0669",
     r"\p{S}": "$+<=>^`|~",
     r"\p{P}": "!-#%-*,-/:;?@\\[-\\]_{}",
+    r"\p{Alnum}": "a-zA-Z0-9",
+    r"\uD800\uDC00-\uDBFF\uDFFF": r"\U00010000-\U0010FFFF",
 }
 
 
@@ -224,6 +226,7 @@ def _compile(pattern: str) -> re.Pattern[str] | None:
     """The pattern for Python; None for one that Python cannot read, which is then not enforced."""
     for java, python in _UNICODE_CLASSES.items():
         pattern = pattern.replace(java, python)
+    pattern = re.sub(r"\$\{\d+,\d+\}$", "", pattern)  # a slip in AWS's own model: (…)${1,256}
     try:
         return re.compile(pattern, re.DOTALL)
     except re.error:

@@ -105,6 +105,10 @@ def find(directory: Path) -> Running | None:
         state = json.loads((directory / STATE_FILE).read_text())
     except (FileNotFoundError, ValueError):
         return None  # it is starting, or stopping
+    try:
+        os.kill(state["pid"], 0)
+    except ProcessLookupError:
+        return None  # what is left of one that was killed; the one that holds the lock is still starting
     return Running(state["endpoint"], state["pid"], state["account"], state["region"], directory)
 
 

@@ -46,6 +46,7 @@ class Live:
     finished: threading.Event = field(default_factory=threading.Event)
     container: Container | None = None
     grace: float = 30.0
+    forgotten: bool = False  # by a reset: nobody wants its results any more
 
     def stop(self, grace: float | None = None) -> None:
         """Ask the job to stop; returns at once."""
@@ -110,7 +111,8 @@ class Platform:
                 logger.exception("%s %s ended in an error of localcloud itself", kind, name)
             finally:
                 with self._lock:
-                    self._live.pop((scope, kind, name), None)
+                    if self._live.get((scope, kind, name)) is live:  # after a reset the name may be another job's
+                        del self._live[scope, kind, name]
                 live.finished.set()
                 if then is not None:
                     then()
@@ -134,19 +136,14 @@ class Platform:
         for job in jobs:
             job.finished.wait(max(0.0, deadline - time.monotonic()))
 
-    def stop_all(self) -> None:
-        """Stop every job and forget them (a reset): new ones may be launched."""
+    def forget_all(self) -> None:
+        """Stop every job and want nothing of it any more (a reset); returns at once."""
         with self._lock:
             jobs = list(self._live.values())
+            self._live.clear()
         for job in jobs:
+            job.forgotten = True
             job.stop(0.5)
-        for job in jobs:
-            job.finished.wait(5)
-
-    @property
-    def closing(self) -> bool:
-        """Whether the platform is shutting down."""
-        return self._closing.is_set()
 
     def transfer(self, scope: Scope) -> S3Transfer:
         """S3 of an account."""

@@ -134,6 +134,8 @@ class ProcessingJobs:
         base = self._platform.base_directory(record["ProcessingJobName"])
         try:
             end, code = self._run_in(scope, record, live, image, base)
+            if live.forgotten:
+                return
             self._finish(scope, record, base, end, code)
         except (contract.ContractError, ContainerError) as error:
             self._fail(scope, record, live, str(error))
@@ -233,6 +235,8 @@ class ProcessingJobs:
 
     def _emit(self, scope: Scope, record: Record) -> None:
         with self._store.lock:
+            if self._store.table(scope, KIND).get(record["ProcessingJobName"]) is not record:
+                return  # forgotten by a reset
             detail = describe(record)
             detail["Tags"] = self._tags.of(scope, record["Arn"])
         self._platform.events.emit(scope, "SageMaker Processing Job State Change", record["Arn"], detail)

@@ -74,6 +74,7 @@ def serve(settings: Settings) -> NoReturn:
     """
     settings.directory.mkdir(parents=True, exist_ok=True)
     lock = _lock(settings.directory)
+    (settings.directory / STATE_FILE).unlink(missing_ok=True)  # of one that was killed
     listener = _listen(settings.port)
     endpoint = f"http://{HOST}:{listener.getsockname()[1]}"
     os.environ.update(environment(settings, endpoint))
@@ -292,7 +293,7 @@ class SageMakerState:
 
     def reset(self) -> None:
         """Stop every job and forget everything."""
-        self._sagemaker.platform.stop_all()
+        self._sagemaker.platform.forget_all()
         self._sagemaker.platform.store.clear()
 
 

@@ -202,6 +202,8 @@ class TrainingJobs:
 
     def _emit(self, scope: Scope, record: Record) -> None:
         with self._store.lock:
+            if self._store.table(scope, KIND).get(record["TrainingJobName"]) is not record:
+                return  # forgotten by a reset
             detail = describe(record)
             detail["Tags"] = self._tags.of(scope, record["Arn"])
         self._platform.events.emit(scope, "SageMaker Training Job State Change", record["Arn"], detail)
@@ -305,6 +307,8 @@ class _Run:
             transfer.download_prefix(source["S3Uri"], destination, source["S3DataType"])
 
     def _finish(self, base: Path, end: End, code: int, scraper: contract.MetricScraper) -> None:
+        if self._live.forgotten:
+            return
         metrics = _final_metrics(scraper)
         with self._jobs._store.changing(self._record):
             if metrics:

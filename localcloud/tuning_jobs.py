@@ -208,6 +208,8 @@ class TuningJobs:
 
     def _emit(self, scope: Scope, record: Record) -> None:
         with self._store.lock:
+            if self._store.table(scope, KIND).get(record["HyperParameterTuningJobName"]) is not record:
+                return  # forgotten by a reset
             detail = self.describe(scope, record)
             detail.pop("BestTrainingJob", None)  # the event has none: one must describe the job
             detail["Tags"] = self._tags.of(scope, record["Arn"])
