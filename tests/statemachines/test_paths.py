@@ -209,7 +209,7 @@ def test_overrides_reach_the_jobs_and_the_gate(deployed: Deployed, fleet: str) -
 
 
 def test_aborted_execution_alerts_though_no_state_could(deployed: Deployed, fleet: str) -> None:
-    deployed.plan(fleet, seconds=60)
+    deployed.plan(fleet, hold=True)
     deployed.put_trio(make_trio(fleet))
     [execution] = until("execution", lambda: deployed.executions(fleet) or None)
     deployed.client("stepfunctions").stop_execution(executionArn=execution["executionArn"])

@@ -1,6 +1,6 @@
 """process, train and evaluate as a plan for the fleet says; without one, all goes well.
 
-The plan is `$STUB_PLANS/<fleet>.json`: {"process": "fail message", "train": "fail message", "seconds": 0,
+The plan is `$STUB_PLANS/<fleet>.json`: {"process": "fail message", "train": "fail message", "hold": false,
 "rmse": 12.5, "phm08": 300.0, "champion_rmse": 12.0, "report": "raw text instead of a report"}.
 """
 
@@ -73,5 +73,7 @@ def evaluate(plan: dict) -> None:
 
 
 plan = read_plan()
-time.sleep(plan.get("seconds", 0))
+while plan.get("hold"):
+    time.sleep(0.1)
+    plan = read_plan()
 {"process": process, "train": train, "evaluate": evaluate}[sys.argv[1]](plan)
