@@ -118,7 +118,7 @@ def stop(directory: Path) -> bool:
     Raises:
         LocalcloudError: it could not be stopped.
     """
-    running = find(directory)
+    running = _settled(directory)
     if running is None:
         return False
     for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
@@ -132,6 +132,16 @@ def stop(directory: Path) -> bool:
                 return True
             time.sleep(0.02)
     raise LocalcloudError(f"process {running.pid} does not end: look at it with ps, or kill it.")
+
+
+def _settled(directory: Path) -> Running | None:
+    """The localcloud of a directory; one that is just starting is waited for."""
+    deadline = time.monotonic() + START_SECONDS
+    while (running := find(directory)) is None and _held(directory / LOCK_FILE):
+        if time.monotonic() > deadline:
+            raise LocalcloudError(f"a localcloud holds {directory / LOCK_FILE}, but does not come up: see its log.")
+        time.sleep(0.02)
+    return running
 
 
 def reset(directory: Path) -> None:

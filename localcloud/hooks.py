@@ -70,6 +70,7 @@ HOOKS = {
     "app": Hook(_APP, "app", ("scope", "receive", "send")),
     "app.handlers": Hook(_APP, "SERVICE_HANDLERS", kind=dict),
     "app.registry": Hook(_APP, "SERVICE_REGISTRY", kind=dict),
+    "app.aliases": Hook(_APP, "SERVICE_NAME_ALIASES", kind=dict),
     "app.states": Hook(_APP, "_state_map", kind=dict),
     "app.modules": Hook(_APP, "_loaded_modules", kind=dict),
     "app.call": Hook(
@@ -255,7 +256,7 @@ def serve_now(service: str, method: str, url: str, headers: Mapping[str, str], b
     parts = urlsplit(url)
     lowered = {name.lower(): value for name, value in headers.items()}
     lowered.setdefault("host", parts.netloc)
-    handling: Any = get("app.handlers")[service](
+    handling: Any = get("app.handlers")[get("app.aliases").get(service, service)](
         method, unquote(parts.path) or "/", lowered, body, parse_qs(parts.query, keep_blank_values=True)
     )
     try:

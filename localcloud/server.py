@@ -8,9 +8,11 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ logger = logging.getLogger("localcloud")
 HOST = "127.0.0.1"
 STATE_FILE = "localcloud.json"
 LOCK_FILE = "localcloud.lock"
+TEMPORARY = "tmp"
+JOBS = "jobs"
 # What SageMaker projects use; every further service costs memory once it is asked for.
 SERVICES = (
     *("s3", "sqs", "sns", "dynamodb", "dynamodbstreams", "lambda", "iam", "sts", "kms", "logs", "monitoring"),
@@ -78,6 +82,7 @@ def serve(settings: Settings) -> NoReturn:
     listener = _listen(settings.port)
     endpoint = f"http://{HOST}:{listener.getsockname()[1]}"
     os.environ.update(environment(settings, endpoint))
+    _own_temporary_directory(settings.directory)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
         os.environ.pop(name, None)
     failed = True
@@ -91,11 +96,21 @@ def serve(settings: Settings) -> NoReturn:
         logger.exception("the server failed")
     finally:
         (settings.directory / STATE_FILE).unlink(missing_ok=True)
+        shutil.rmtree(settings.directory / TEMPORARY, ignore_errors=True)
         atexit._run_exitfuncs()
         logging.shutdown()
         # The lock goes with the process itself, so that whoever waits for it finds nothing left.
         assert not lock.closed
         os._exit(1 if failed else 0)
+
+
+def _own_temporary_directory(directory: Path) -> None:
+    """Functions and jobs unpack their code here, and nothing of a server that was killed is left in it."""
+    temporary = directory / TEMPORARY
+    for left in (temporary, directory / JOBS):
+        shutil.rmtree(left, ignore_errors=True)
+    temporary.mkdir()
+    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
 
 
 def environment(settings: Settings, endpoint: str) -> dict[str, str]:
@@ -159,11 +174,12 @@ class _Server:
             logger.info("stopping")
             await asyncio.to_thread(plugged.close)
 
+        logging.getLogger("persistence").setLevel(logging.WARNING)  # a line for each of a hundred services
         config = Config()
         config.bind = [f"fd://{self._listener.detach()}"]
         config.keep_alive_timeout = 75
         config.graceful_timeout = 1
-        config.loglevel = self._settings.log_level
+        config.loglevel = "WARNING"
         config.accesslog = None
         await hypercorn_serve(self._announcing(hooks.application()), config, shutdown_trigger=until_stopped)
 
@@ -239,7 +255,7 @@ def plug_in(settings: Settings, endpoint: str) -> Plugged:
         events=Events(hooks.put_event),
         s3=lambda scope: clients.get("s3", scope),
         environment=job_environment,
-        directory=settings.directory / "jobs",
+        directory=settings.directory / JOBS,
     )
     sagemaker = SageMaker(platform)
     hooks.register_service(

@@ -11,6 +11,7 @@ from localcloud.fidelity import (
     object_versions,
     parallel_jsonata,
     start_twice,
+    state_machine_resource,
     stay_aborted,
     table_resource,
 )
@@ -22,6 +23,7 @@ CORRECTIONS = (
     object_versions,
     parallel_jsonata,
     start_twice,
+    state_machine_resource,
     stay_aborted,
 )
 
