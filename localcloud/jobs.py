@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import shutil
 import tempfile
@@ -84,6 +83,7 @@ class Platform:
     directory: Path
     stop_grace: float = 10.0
     _live: dict[tuple[Scope, str, str], Live] = field(default_factory=dict)
+    _taken: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closing: threading.Event = field(default_factory=threading.Event)
 
@@ -145,6 +145,24 @@ class Platform:
             job.forgotten = True
             job.stop(0.5)
 
+    @property
+    def full(self) -> bool:
+        """Whether a job would have to wait for a slot now."""
+        return self._taken >= self.slots.size
+
+    def take_slot(self, live: Live) -> bool:
+        """Wait for a slot; False when the job was stopped first."""
+        taken = self.slots.acquire(live.cancelled)
+        with self._lock:
+            self._taken += taken
+        return taken
+
+    def give_slot(self) -> None:
+        """Let the next job run."""
+        with self._lock:
+            self._taken -= 1
+        self.slots.release()
+
     def transfer(self, scope: Scope) -> S3Transfer:
         """S3 of an account."""
         return S3Transfer(self.s3(scope))
@@ -160,10 +178,7 @@ class Platform:
 
     def open_log(self, scope: Scope, group: str, job: str) -> LogStream:
         """The stream of a job's container, named as SageMaker names it."""
-        return self.logs.open(scope, group, f"{job}/algo-1-{int(time.time())}{next(_stream_numbers) % 1000:03d}")
-
-
-_stream_numbers = itertools.count()
+        return self.logs.open(scope, group, f"{job}/algo-1-{int(time.time())}")
 
 
 def run_container(

@@ -128,7 +128,7 @@ class ProcessingJobs:
     # --- the job's thread ---
 
     def _run(self, scope: Scope, record: Record, live: Live, image: Any) -> None:
-        if not self._platform.slots.acquire(live.cancelled):
+        if not self._platform.take_slot(live):
             self._end(scope, record, "Stopped")
             return
         base = self._platform.base_directory(record["ProcessingJobName"])
@@ -143,7 +143,7 @@ class ProcessingJobs:
             self._fail(scope, record, live, f"InternalServerError: {type(error).__name__}: {error}")
             raise
         finally:
-            self._platform.slots.release()
+            self._platform.give_slot()
             self._platform.discard(base)
 
     def _run_in(self, scope: Scope, record: Record, live: Live, image: Any, base: Path) -> tuple[End, int]:

@@ -225,9 +225,9 @@ class _Run:
 
     def run(self, image: Any) -> None:
         """Run to the end; whatever goes wrong ends the job."""
-        if self._platform.slots.waiting:
+        if self._platform.full:
             self._secondary("Pending")
-        if not self._platform.slots.acquire(self._live.cancelled):
+        if not self._platform.take_slot(self._live):
             self._jobs.end(self._scope, self._record, "Stopped", "Stopped")
             return
         base = self._platform.base_directory(self._record["TrainingJobName"])
@@ -239,7 +239,7 @@ class _Run:
             self._fail(f"InternalServerError: {type(error).__name__}: {error}")
             raise
         finally:
-            self._platform.slots.release()
+            self._platform.give_slot()
             self._platform.discard(base)
 
     def _run_in(self, base: Path, image: Any) -> None:

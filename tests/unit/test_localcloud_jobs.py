@@ -18,6 +18,7 @@ from localcloud.logs import Logs
 from localcloud.service import INTERRUPTED, SageMaker
 from localcloud.slots import Slots
 from localcloud.store import Scope, Store
+from localcloud.testing import wait_for
 
 SCOPE = Scope("123456789012", "eu-west-1")
 ROLE = "arn:aws:iam::123456789012:role/job-role"
@@ -174,7 +175,9 @@ def test_stop_while_queued_never_starts_a_container(tmp_path: Path) -> None:
     bench = Bench(tmp_path, slots=1)
     bench.runtime.act = lambda spec, say: None  # runs until it is stopped
     bench.train("first")
+    wait_for(lambda: bench.runtime.specs)
     bench.train("second")
+    wait_for(lambda: bench.call("DescribeTrainingJob", TrainingJobName="second")["SecondaryStatus"] == "Pending")
     bench.call("StopTrainingJob", TrainingJobName="second")
     assert bench.ended("second")["TrainingJobStatus"] == "Stopped"
     bench.call("StopTrainingJob", TrainingJobName="first")
