@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from turbofan.container import compute_threads
 from turbofan.dataset import WindowSet
 from turbofan.errors import SettingError, TrainingError
 from turbofan.features import Floats32
@@ -44,7 +45,7 @@ class Family(Protocol):
     native_file: str  # name of the framework's own model file
 
     def build(self, length: int, width: int, max_rul: float, hyperparameters: Hyperparameters) -> Model:
-        """A new model for windows of `length` rows and `width` features."""
+        """A new model for windows of `length` rows, `width` features; binds the framework to its threads and seed."""
 
     def fit(
         self,
@@ -73,6 +74,7 @@ class Lstm:
 
     def build(self, length: int, width: int, max_rul: float, hyperparameters: Hyperparameters) -> Model:
         """The network inside learns RUL / `max_rul`; its last layer scales to cycles."""
+        prepare_tensorflow(compute_threads(), hyperparameters.seed)
         import keras
 
         layers = keras.layers
@@ -155,13 +157,19 @@ def family(name: str) -> Family:
 
 
 def prepare_tensorflow(threads: int, seed: int) -> None:
-    """Bind TensorFlow to `threads` and make it repeatable. Call before its first operation, after any fork."""
+    """Bind TensorFlow to `threads` and make it repeatable.
+
+    To be called after any fork and before the first operation: the threads of a process that has computed are fixed
+    (RuntimeError if they are others).
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    threading = tf.config.threading
+    if (threading.get_intra_op_parallelism_threads(), threading.get_inter_op_parallelism_threads()) != (threads, 1):
+        threading.set_intra_op_parallelism_threads(threads)
+        threading.set_inter_op_parallelism_threads(1)
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
@@ -178,4 +186,5 @@ def _batches(windows: WindowSet, batch_size: int, shuffle_seed: int | None = Non
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
     options.deterministic = True
+    options.experimental_optimization.map_parallelization = False
     return batches.with_options(options)

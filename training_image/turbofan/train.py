@@ -29,14 +29,12 @@ def train(paths: Paths) -> None:
     names = description["features"]["names"]
     training = WindowSet.cut(_part(paths, "train", names), length, max_rul, hyperparameters.window_stride)
     validation = WindowSet.cut(_part(paths, "validation", names), length, max_rul)
-    threads = compute_threads()
     print(
         f"{description['fleet']}: {len(training)} training and {len(validation)} validation windows of {length} "
-        f"cycles, {len(names)} features; {threads} thread(s)\n{hyperparameters}",
+        f"cycles, {len(names)} features; {compute_threads()} thread(s)\n{hyperparameters}",
         flush=True,
     )
 
-    models.prepare_tensorflow(threads, hyperparameters.seed)
     history: list[models.Epoch] = []
     clock = time.perf_counter()
 
