@@ -119,6 +119,8 @@ HOOKS = {
     "states.output_path": Hook(_STEPFUNCTIONS, "_apply_output_path", ("state_def", "data", "ctx")),
     "states.language": Hook(_STEPFUNCTIONS, "_state_query_language", ("state_def", "ctx")),
     "states.arguments": Hook(_STEPFUNCTIONS, "_apply_jsonata_arguments", ("state_def", "raw_input", "ctx")),
+    "states.parameters": Hook(_STEPFUNCTIONS, "_apply_parameters", ("state_def", "data", "ctx")),
+    "states.event": Hook(_STEPFUNCTIONS, "_add_event", ("execution", "event_type", "details")),
     "states.output": Hook(
         _STEPFUNCTIONS,
         "_apply_jsonata_output",

@@ -14,6 +14,7 @@ from localcloud.fidelity import (
     state_machine_resource,
     stay_aborted,
     table_resource,
+    task_events,
 )
 
 CORRECTIONS = (
@@ -25,6 +26,7 @@ CORRECTIONS = (
     start_twice,
     state_machine_resource,
     stay_aborted,
+    task_events,
 )
 
 RESOURCES = (bucket_resource, table_resource)

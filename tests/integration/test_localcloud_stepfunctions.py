@@ -73,6 +73,17 @@ def test_sync_training_gives_the_description(localcloud: Cloud, bucket: str) -> 
     assert tags == [{"Key": "MANAGED_BY_AWS", "Value": "STARTED_BY_STEP_FUNCTIONS"}]
 
 
+def test_history_names_the_job_from_the_moment_it_is_scheduled(localcloud: Cloud, bucket: str) -> None:
+    request = training(unique("told"), bucket)
+    execution = run(localcloud, {"Task": task("sagemaker:createTrainingJob.sync", request)})
+    history = localcloud.client("stepfunctions").get_execution_history(executionArn=execution["executionArn"])
+    scheduled = next(event for event in history["events"] if event["type"] == "TaskScheduled")
+    details = scheduled["taskScheduledEventDetails"]
+    assert (details["resourceType"], details["resource"]) == ("sagemaker", "createTrainingJob.sync")
+    assert details["region"] == "us-east-1"
+    assert json.loads(details["parameters"])["TrainingJobName"] == request["TrainingJobName"]
+
+
 def test_sync_tuning_gives_the_best_training_job(localcloud: Cloud, bucket: str) -> None:
     job = result(localcloud, "sagemaker:createHyperParameterTuningJob.sync", tuning(unique("sync"), bucket, jobs=2))
     assert set(job["BestTrainingJob"]) >= {
