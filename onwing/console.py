@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,13 +15,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from onwing.errors import OnwingError
 
+LOG_WIDTH = 200
 SIMULATED = "[bold black on yellow] SIMULATED [/]"
 
 
@@ -41,12 +43,20 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def _console(quiet: bool) -> Console:
+    """Standard output; a log has no width of its own, so lines and tables there are as wide as they need to be."""
+    console = Console(highlight=False, quiet=quiet)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = LOG_WIDTH
+    return console
+
+
 class Output:
     """Where a command writes. With `as_json`, stdout carries JSON only and everything else is silent."""
 
     def __init__(self, *, as_json: bool = False, console: Console | None = None) -> None:
         self.as_json = as_json
-        self.console = console or Console(highlight=False, soft_wrap=False, quiet=as_json)
+        self.console = console or _console(as_json)
 
     @property
     def interactive(self) -> bool:
@@ -123,11 +133,12 @@ class Output:
             console.print(f"[dim]To do:[/] {escape(error.todo)}")
 
 
-def table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
-    """A table in the one style of this program; columns named in `right` are numbers."""
+def table(*columns: str, right: Sequence[str] = (), fold: Sequence[str] = (), title: str | None = None) -> Table:
+    """A table in the one style of this program; columns in `right` are numbers, those in `fold` may take many lines."""
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        justify: JustifyMethod = "right" if column in right else "left"
+        made.add_column(column, justify=justify, overflow="fold", no_wrap=column not in fold)
     return made
 
 

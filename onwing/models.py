@@ -34,7 +34,7 @@ class Package:
     phm08_unclipped: float | None = None
     dataset_version: str = ""
     simulated: bool = False
-    verdict: str = ""
+    description: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
     model_data_url: str = ""
     image: str = ""
@@ -97,7 +97,7 @@ def describe(target: Target, stack: Stack, arn: str) -> Package:
         phm08_unclipped=_number(own, "phm08_unclipped"),
         dataset_version=own.get("dataset_version", ""),
         simulated=own.get("simulated") == "true",
-        verdict=found.get("ApprovalDescription", ""),
+        description=found.get("ModelPackageDescription", ""),
         properties=own,
         model_data_url=container.get("ModelDataUrl", ""),
         image=container.get("Image", ""),

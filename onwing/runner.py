@@ -105,7 +105,8 @@ def must(ran: Ran, what: str, *, log: Path | None = None, todo: str = "") -> Ran
         return ran
     said = ran.stderr or ran.stdout
     if log is not None and log.is_file():
-        said = log.read_text(encoding="utf-8", errors="replace")
+        # What this program wrote: all after the last command line.
+        said = log.read_text(encoding="utf-8", errors="replace").rpartition("\n$ ")[2]
     tail = "\n".join(said.strip().splitlines()[-TAIL_LINES:])
     raise CommandFailed(
         f"{what} failed with exit code {ran.code}.\n{tail}".rstrip(),

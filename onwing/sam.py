@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shlex
@@ -94,8 +95,10 @@ def require_sam(project: Project) -> str:
 
 
 def _path_with_this_python() -> str:
-    """SAM wants a pythonX.Y on the PATH; the interpreter that runs us comes first, with its real folder behind it."""
+    """SAM wants a pythonX.Y with pip on the PATH: ours, or else the one that our environment was made from."""
     folders = [str(Path(sys.executable).parent), str(Path(sys.executable).resolve().parent)]
+    if importlib.util.find_spec("pip") is None:
+        folders.reverse()
     return os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)])
 
 

@@ -36,7 +36,7 @@ def show_status(out: Output, status: Status) -> None:
         out.show(packages_table(status.pending, "Packages that wait for approval"))
     if status.quarantined:
         out.line()
-        files = table("File", "When", "Report", title="Quarantined files")
+        files = table("File", "When", "Report", fold=("File", "Report"), title="Quarantined files")
         for item in status.quarantined:
             files.add_row(escape(item.name), clock(item.at), escape(item.report))
         out.show(files)
@@ -46,7 +46,16 @@ def show_status(out: Output, status: Status) -> None:
 
 
 def _fleets(fleets: Sequence[FleetRecord]) -> Any:
-    made = table("Fleet", "Newest data set", "State", "Attempt", "Files", right=("Attempt",), title="Fleets")
+    made = table(
+        "Fleet",
+        "Newest data set",
+        "State",
+        "Attempt",
+        "Files",
+        right=("Attempt",),
+        fold=("State", "Files"),
+        title="Fleets",
+    )
     for fleet in fleets:
         newest = fleet.newest
         if fleet.missing:
@@ -63,6 +72,13 @@ def _fleets(fleets: Sequence[FleetRecord]) -> Any:
     return made
 
 
+_APPROVAL = {
+    "PendingManualApproval": "[yellow]pending[/]",
+    "Approved": "[green]approved[/]",
+    "Rejected": "[red]rejected[/]",
+}
+
+
 def packages_table(packages: Sequence[Package], title: str | None = None) -> Any:
     """Packages with their figures, clipped (the gate's) and unclipped."""
     numbers = ("RMSE", "PHM08", "RMSE uncl.", "PHM08 uncl.")
@@ -70,7 +86,7 @@ def packages_table(packages: Sequence[Package], title: str | None = None) -> Any
     for package in packages:
         made.add_row(
             escape(package.name) + (f" {SIMULATED}" if package.simulated else ""),
-            coloured(package.status),
+            _APPROVAL.get(package.status, escape(package.status)),
             figure(package.rmse),
             figure(package.phm08, 1),
             figure(package.rmse_unclipped),
@@ -85,8 +101,9 @@ def show_package(out: Output, package: Package, report: dict[str, Any] | None) -
     """One package: figures, verdict, errors by band, lineage."""
     out.show(packages_table([package]))
     out.line()
-    if package.verdict:
-        out.line(f"Gate: {escape(package.verdict)}")
+    for gate in (report or {}).get("gates", []):
+        mark = "[green]✓[/]" if gate["passed"] else "[red]✗[/]"
+        out.line(f"{mark} {escape(str(gate['name']))} {figure(gate['figure'])}, limit {figure(gate['threshold'])}")
     bands = (report or {}).get("bands", {}).get("clipped", [])
     if bands:
         made = table("True RUL", "Engines", "RMSE", "MAE", "Bias", right=("Engines", "RMSE", "MAE", "Bias"))
@@ -95,7 +112,7 @@ def show_package(out: Output, package: Package, report: dict[str, Any] | None) -
             made.add_row(str(band["band"]), engines, *(figure(band.get(name)) for name in ("rmse", "mae", "bias")))
         out.line()
         out.show(made)
-    lineage = table("Where it came from", "")
+    lineage = table("Where it came from", "", fold=("",))
     rows = {
         "package": package.arn,
         "data set version": package.dataset_version,
@@ -116,7 +133,7 @@ _SHOWN_ABOVE = {"fleet", "dataset_version", "rmse", "phm08", "rmse_unclipped", "
 
 def show_checks(out: Output, checks: Sequence[Check]) -> None:
     """What was looked at, and what to do about what is missing."""
-    made = table("", "What", "Found")
+    made = table("", "What", "Found", fold=("Found",))
     for check in checks:
         todo = f"\n[bold]→[/] {escape(check.todo)}" if check.todo else ""
         made.add_row(_MARKS[check.state], escape(check.name), escape(check.found) + todo)

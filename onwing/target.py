@@ -79,8 +79,9 @@ class Target:
         """A boto3 client of the service, made once."""
         if service not in self._clients:
             config = Config(
-                retries={"mode": "standard", "max_attempts": 5},
+                retries={"mode": "standard", "max_attempts": 4},
                 connect_timeout=10,
+                read_timeout=30,
                 user_agent_extra="onwing",
                 max_pool_connections=20,
             )

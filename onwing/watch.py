@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from onwing import jobs as sagemaker
 from onwing import progress as progresses
 from onwing.errors import WaitedTooLong
 from onwing.jobs import JobFacts, LogLine, LogTail, Trial
-from onwing.progress import Job, Progress
+from onwing.progress import Job, Progress, Visit
 from onwing.target import Target
 
 
@@ -109,15 +110,8 @@ def follow(
 
 
 def changes(before: Snapshot | None, now: Snapshot) -> list[Change]:
-    """What is new in `now`, in the order of a log: states entered, jobs, trials, log lines, states left, the end."""
-    found: list[Change] = []
-    old = before.progress.visits if before else ()
-    for index, visit in enumerate(now.progress.visits):
-        errors = old[index].errors if index < len(old) else ()
-        if index >= len(old):
-            found.append(Change("entered", {"state": visit.state, "at": visit.entered}))
-        for text in visit.errors[len(errors) :]:
-            found.append(Change("failed_attempt", {"state": visit.state, "error": text}))
+    """What is new in `now`, in the order of a log: states as time went, jobs, trials, log lines, the end."""
+    found = _moves(before.progress.visits if before else (), now.progress.visits)
     known_jobs = {job.name: job for job in before.jobs} if before else {}
     for job in now.jobs:
         if job.name not in known_jobs or known_jobs[job.name].status != job.status:
@@ -139,14 +133,30 @@ def changes(before: Snapshot | None, now: Snapshot) -> list[Change]:
                 )
             )
     found += [Change("log", {"job": line.job, "line": line.text}) for line in now.log]
-    for index, visit in enumerate(now.progress.visits):
-        if visit.exited is not None and (index >= len(old) or old[index].exited is None):
-            seconds = (visit.exited - visit.entered).total_seconds()
-            found.append(Change("exited", {"state": visit.state, "at": visit.exited, "seconds": seconds}))
     ended = now.progress
     if not ended.running and (before is None or before.progress.running):
         found.append(Change("ended", {"outcome": ended.outcome, "error": ended.error, "cause": ended.cause}))
     return found
+
+
+def _moves(old: Sequence[Visit], new: Sequence[Visit]) -> list[Change]:
+    """States entered and left, and attempts that failed, in the order in which that happened."""
+    moves: list[tuple[tuple[datetime, int, int], Change]] = []
+    for index, visit in enumerate(new):
+        known = old[index] if index < len(old) else None
+        facts = {"state": visit.state, "type": visit.type}
+        if known is None:
+            entered = Change("entered", {**facts, "at": visit.entered, "open": visit.exited is None})
+            moves.append(((visit.entered, index, 0), entered))
+        for text in visit.errors[len(known.errors) if known else 0 :]:
+            moves.append(
+                ((visit.exited or visit.entered, index, 1), Change("failed_attempt", {**facts, "error": text}))
+            )
+        if visit.exited is not None and (known is None or known.exited is None):
+            seconds = (visit.exited - visit.entered).total_seconds()
+            left = Change("exited", {**facts, "at": visit.exited, "seconds": seconds})
+            moves.append(((visit.exited, index, 2), left))
+    return [change for _, change in sorted(moves, key=lambda move: move[0])]
 
 
 def document(snapshot: Snapshot) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from onwing.progress import Progress, Visit, reason
 from onwing.watch import Change, Snapshot, changes
 
 LOG_LINES = 12
+INSTANT = ("Pass", "Choice", "Succeed")
 _COLOURS = {
     "Completed": "green",
     "SUCCEEDED": "green",
@@ -38,6 +39,7 @@ _SAID = {
     "gate_missed": "The model is not good enough: nothing was registered.",
     "superseded": "A newer data set version has arrived: this run ended before it trained.",
     "unchanged": "The newest data set was trained already: nothing to do.",
+    "inconsistent": "The three files do not fit together: nothing was trained.",
     "failed": "The run failed: nothing was registered.",
     "timed_out": "The run took too long and was ended.",
     "aborted": "The run was stopped by somebody.",
@@ -55,7 +57,7 @@ def show(out: Output, snapshots: Iterable[Snapshot]) -> Snapshot:
     if out.as_json:
         return _stream(snapshots, lambda change: out.json_line({"event": change.event, **change.facts}))
     if not out.interactive:
-        return _stream(snapshots, lambda change: out.line(line(change)))
+        return _stream(snapshots, lambda change: _print(out, change))
     last: Snapshot | None = None
     log: deque[LogLine] = deque(maxlen=LOG_LINES)
     with Live(console=out.console, refresh_per_second=4, transient=True) as live:
@@ -81,6 +83,12 @@ def _stream(snapshots: Iterable[Snapshot], tell: Callable[[Change], None]) -> Sn
         before = snapshot
     assert before is not None, "follow() gives at least one snapshot"
     return before
+
+
+def _print(out: Output, change: Change) -> None:
+    text = line(change)
+    if text:
+        out.line(text)
 
 
 class Page:
@@ -111,10 +119,10 @@ def _title(progress: Progress, now: datetime) -> str:
 
 
 def _states(snapshot: Snapshot, now: datetime) -> RenderableType:
-    made = table("", "State", "Entered", "Took", "Job", right=("Took",))
+    made = table("", "State", "Entered", "Took", "Job", right=("Took",), fold=("Job",))
     facts = {job.name: job for job in snapshot.jobs}
     for visit in snapshot.progress.visits:
-        if visit.type in ("Pass", "Choice", "Succeed") and not visit.errors and visit.exited:
+        if visit.type in INSTANT and not visit.errors and visit.exited:
             continue  # they take no time and say nothing that the next state does not
         jobs = [facts[job.name] for job in snapshot.progress.jobs if job.state == visit.state and job.name in facts]
         took = duration(((visit.exited or now) - visit.entered).total_seconds())
@@ -170,8 +178,10 @@ def _short(value: str) -> str:
 
 
 def line(change: Change) -> str:
-    """One change as one line of a log."""
+    """One change as one line of a log; empty for what a reader does not miss."""
     facts = change.facts
+    if facts.get("type") in INSTANT or (change.event == "entered" and not facts["open"]):
+        return ""
     if change.event == "entered":
         return f"{_clock(facts['at'])}  ▶ {escape(facts['state'])}"
     if change.event == "exited":
@@ -188,7 +198,7 @@ def line(change: Change) -> str:
         return f"            trial {escape(facts['name'])}  {coloured(facts['status'])}{objective}  {settings}{message}"
     if change.event == "log":
         return f"[dim]            {escape(facts['job'][-12:])} │ {escape(facts['line'])}[/]"
-    return f"Ended: {coloured(str(facts['outcome']))}"
+    return ""  # the end has a paragraph of its own
 
 
 def _clock(at: datetime) -> str:
@@ -200,15 +210,23 @@ def conclude(out: Output, progress: Progress) -> None:
     outcome = progress.outcome or progress.status
     out.line()
     out.line(f"{coloured(outcome)}: {_SAID.get(outcome, 'The run has ended.')}")
-    why = progress.output.get("reason") or progress.output.get("message") or reason(progress.cause)
-    if progress.error or why:
-        out.line(f"[dim]{escape(': '.join(part for part in (progress.error, str(why)) if part))}[/]")
+    for verdict in progress.output.get("verdicts", []):
+        mark = "[green]✓[/]" if verdict["passed"] else "[red]✗[/]"
+        out.line(
+            f"{mark} {escape(str(verdict['figure']))} {figure(verdict['value'])}, limit {figure(verdict['limit'])}"
+        )
+    for problem in progress.output.get("problems", []):
+        out.line(f"[red]✗[/] {escape(str(problem))}")
+    if progress.error or progress.cause:
+        out.line(escape(": ".join(part for part in (progress.error, reason(progress.cause)) if part)))
     again = f"onwing train {progress.dataset_version[:12]} --again"
     if outcome == "registered":
-        arn = str(progress.output.get("package_arn", ""))
-        out.next(f"onwing models show {arn}" if arn else "onwing models")
+        version = str(progress.output.get("package_arn", "")).rpartition("/")[2]
+        out.next(f"onwing models show {progress.fleet}/{version}" if version else "onwing models")
     elif outcome in ("superseded", "unchanged"):
         out.next("onwing status")
+    elif outcome == "inconsistent":
+        out.next("upload the file that belongs to the others: onwing ingest PATH")
     elif outcome == "gate_missed":
         out.next(f"{again} --set max_jobs=…   (a larger tuning budget)", "onwing models   (what is registered)")
     else:

@@ -16,7 +16,11 @@ from onwing.errors import NotFound, UsageError
 from .onwing_fakes import STACK, VERSION, FakeClient, at, client_error, target_with
 
 GROUP = "arn:aws:sagemaker:us-east-1:123456789012:model-package/onwing-FD001"
-REPORT = {"bands": {"clipped": [{"band": "0-20", "engines": 7, "rmse": 3.21, "mae": 2.5, "bias": 0.1, "phm08": 4.0}]}}
+GATES = [{"name": "rmse", "figure": 14.25, "threshold": 20.0, "passed": True}]
+REPORT = {
+    "gates": GATES,
+    "bands": {"clipped": [{"band": "0-20", "engines": 7, "rmse": 3.21, "mae": 2.5, "bias": 0.1, "phm08": 4.0}]},
+}
 
 
 def package(number: int, **properties: str) -> dict[str, Any]:
@@ -37,7 +41,6 @@ def package(number: int, **properties: str) -> dict[str, Any]:
         "ModelPackageArn": f"{GROUP}/{number}",
         "CreationTime": at(number),
         "ModelApprovalStatus": "PendingManualApproval",
-        "ApprovalDescription": "RMSE 14.25 against 20.00",
         "CustomerMetadataProperties": own,
         "InferenceSpecification": {"Containers": [{"Image": "image@sha256:1", "ModelDataUrl": "s3://b/model.tar.gz"}]},
         "ModelMetrics": {"ModelQuality": {"Statistics": {"ContentType": "json", "S3Uri": "s3://b/eval/report.json"}}},
@@ -118,6 +121,7 @@ def test_a_simulated_package_is_marked_and_its_lineage_shown() -> None:
     assert "abc123" in text
     assert "s3://b/eval/report.json" in text
     assert "3.21" in text
+    assert "✓ rmse 14.25, limit 20.00" in text
 
 
 def test_a_package_without_figures_shows_dashes() -> None:

@@ -45,13 +45,18 @@ def test_a_missing_program_is_named() -> None:
 
 def test_a_failure_shows_the_end_of_what_was_said(tmp_path: Path) -> None:
     log = tmp_path / "sam.log"
-    log.write_text("\n".join(f"line {number}" for number in range(100)))
+    earlier = "$ sam build\nBuild Succeeded\n$ sam deploy\n"
+    log.write_text(earlier + "\n".join(f"line {number}" for number in range(100)))
     with pytest.raises(CommandFailed) as caught:
         must(Ran(2), "sam deploy", log=log)
     assert "sam deploy failed with exit code 2" in caught.value.what
     assert "line 99" in caught.value.what
     assert "line 10\n" not in caught.value.what
     assert caught.value.where == str(log)
+    log.write_text(f"{earlier}no credentials")
+    with pytest.raises(CommandFailed) as caught:
+        must(Ran(2), "sam deploy", log=log)
+    assert "Build Succeeded" not in caught.value.what, "what an earlier command said"
 
 
 def test_an_interrupt_ends_the_program_and_its_children(tmp_path: Path) -> None:

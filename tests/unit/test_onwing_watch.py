@@ -125,10 +125,16 @@ def test_only_what_is_new_is_told() -> None:
 
 def test_a_log_line_per_change_reads_well() -> None:
     lines = [plain(watch_view.line(change)) for change in changes(None, snapshot())]
+    assert next(n for n, line in enumerate(lines) if "✓ Settle" in line) < lines.index(next(filter(is_tune, lines)))
     assert any("▶ Tune" in line for line in lines)
     assert any("✓ Process  7.0 s" in line for line in lines)
+    assert not any("Prepare" in line for line in lines), "what takes no time is left out"
     assert any(f"processing job {PROCESSING}  Completed" in line for line in lines)
     assert any("objective 14.500  learning_rate=0.001235 lstm_units_1=48" in line for line in lines)
+
+
+def is_tune(line: str) -> bool:
+    return "▶ Tune" in line
 
 
 def plain(markup: str) -> str:
