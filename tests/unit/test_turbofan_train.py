@@ -181,7 +181,7 @@ def test_metadata_of_another_schema_fails_the_job(tmp_path: Path, source: Job, a
     assert "schema 99" in job.failure
 
 
-# From here on TensorFlow trains for real; the import costs seconds, so the tests share one worker.
+# From here on TensorFlow trains for real; the import costs seconds, so they share one worker where xdist is told to (--dist loadgroup).
 
 
 @pytest.mark.xdist_group("tensorflow")
@@ -203,8 +203,13 @@ def test_lstm_learns_stops_early_and_repeats_itself(
     assert second.run("train") == 0
     assert second.json("model/history.json") == first.json("model/history.json")
 
+    import keras
     import onnx
 
+    windows = WindowSet.cut(Rows.load(source.outputs / "validation"), 10, 125.0).arrays()[:20]
+    native = keras.saving.load_model(first.base / "model/model.keras")
+    served = export.run(export.session(str(first.base / "model/model.onnx")), windows)
+    assert np.allclose(np.asarray(native(windows))[:, 0], served, atol=1e-3)
     nodes = [node.op_type for node in onnx.load(first.base / "model/model.onnx").graph.node]
     assert nodes.count("LSTM") == 2
 

@@ -83,7 +83,7 @@ def evaluate(paths: Paths) -> None:
         "champion": champion,
         "gates": gates(figures, champion and champion["metrics"], rmse_threshold, phm08_threshold),
         "max_rul": ceiling,
-        "validation_rmse": challenger.metadata["metrics"]["val_rmse"],
+        "validation_rmse": challenger.metadata.get("metrics", {}).get("val_rmse"),
         "unseen_regime_rows": unseen,
         "library_versions": metadata.library_versions(),
         "simulated": simulated,
