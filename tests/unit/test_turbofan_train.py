@@ -181,7 +181,7 @@ def test_metadata_of_another_schema_fails_the_job(tmp_path: Path, source: Job, a
     assert "schema 99" in job.failure
 
 
-# From here on TensorFlow trains for real; the import costs seconds, so they share one worker where xdist is told to (--dist loadgroup).
+# From here on TensorFlow trains for real. Its import costs seconds, so these share a worker (with --dist loadgroup).
 
 
 @pytest.mark.xdist_group("tensorflow")
