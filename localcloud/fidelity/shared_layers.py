@@ -1,0 +1,91 @@
+"""A layer is unpacked once for all workers of all functions, as Lambda mounts one read-only /opt.
+
+docs.aws.amazon.com/lambda/latest/dg/chapter-layers.html: Lambda extracts the layer contents into the /opt directory.
+MiniStack unpacks every layer anew for each worker, in the server's process, and each worker compiles the modules again:
+seconds of each cold start for a layer that holds boto3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import types
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from localcloud import hooks
+
+LAYER_DIRECTORY = "layer_"  # what MiniStack calls the folder that it unpacks a worker's n-th layer into
+
+
+class _Layers:
+    """The unpacked layers, by the hash of their content."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def unpacked(self, content: bytes) -> Path:
+        """The folder that holds the layer; unpacks it if nobody has yet."""
+        digest = hashlib.sha256(content).hexdigest()
+        target = Path(tempfile.gettempdir()) / f"layer-{digest[:16]}"
+        with self._guard:
+            lock = self._locks.setdefault(digest, threading.Lock())
+        with lock:
+            if not target.exists():
+                unfinished = Path(tempfile.mkdtemp(prefix="layer-unfinished-"))
+                archive = unfinished.with_suffix(".zip")
+                archive.write_bytes(content)
+                with zipfile.ZipFile(archive) as layer:
+                    layer.extractall(unfinished)
+                archive.unlink()
+                unfinished.rename(target)
+                _compile(target)
+        return target
+
+
+def _compile(folder: Path) -> None:
+    """Compile the modules in the background: the first cold starts find them done."""
+    subprocess.Popen(
+        [sys.executable, "-m", "compileall", "-q", "-q", str(folder)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def install() -> None:
+    """Unpack a layer when a stack makes it, and link it into each worker's folder."""
+    layers = _Layers()
+
+    class SharedZipFile(zipfile.ZipFile):
+        """Unpacks a layer by linking to it, and anything else as ever."""
+
+        def extractall(self, path: Any = None, members: Any = None, pwd: bytes | None = None) -> None:
+            if path is None or not Path(path).name.startswith(LAYER_DIRECTORY):
+                super().extractall(path, members, pwd)
+                return
+            assert self.filename is not None
+            for entry in layers.unpacked(Path(self.filename).read_bytes()).iterdir():
+                os.symlink(entry, Path(path) / entry.name)
+
+    def shared_zipfile(module: types.ModuleType) -> types.SimpleNamespace:
+        return types.SimpleNamespace(**{**vars(module), "ZipFile": SharedZipFile})
+
+    handlers = hooks.get("cloudformation.types")["AWS::Lambda::LayerVersion"]
+    create = handlers["create"]
+
+    def created(logical_id: str, props: Mapping[str, Any], stack_name: str) -> Any:
+        arn, attributes = create(logical_id, props, stack_name)
+        if content := hooks.get("lambda.layer")(arn):
+            threading.Thread(target=layers.unpacked, args=(content,), daemon=True).start()
+        return arn, attributes
+
+    handlers["create"] = created
+    hooks.replace("lambda.zipfile", shared_zipfile)
