@@ -19,7 +19,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from types import ModuleType
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -92,8 +91,8 @@ HOOKS = {
     "lambda.record": Hook(_LAMBDA, "_execution_record_for_config", ("func", "config")),
     "lambda.invoke_async": Hook(_LAMBDA, "invoke_async_with_retry", ("func", "event")),
     "lambda.layer": Hook(_LAMBDA, "_resolve_layer_zip", ("attachment",)),
+    "lambda.end_workers": Hook("ministack.core.lambda_runtime", "reset", ()),
     "lambda.zipfile": Hook("ministack.core.lambda_runtime", "zipfile", kind=types.ModuleType),
-    "lambda.zipfile": Hook("ministack.core.lambda_runtime", "zipfile", kind=ModuleType),
     "s3.bucket": Hook(_S3, "_ensure_bucket", ("name",)),
     "s3.preconditions": Hook(_S3, "_check_put_preconditions", ("headers", "existing_obj")),
     "s3.copy": Hook(_S3, "_copy_object", ("bucket_name", "dest_key", "headers")),

@@ -287,9 +287,12 @@ class Plugged:
     runtime: Any
 
     def close(self) -> None:
-        """Stop jobs first, then whatever is left of their processes."""
+        """Stop jobs first, then whatever is left of their processes, then the functions' workers."""
+        from localcloud import hooks
+
         self.sagemaker.close()
         self.runtime.close()
+        hooks.get("lambda.end_workers")()
 
 
 class SageMakerState:
