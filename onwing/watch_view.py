@@ -18,6 +18,7 @@ from onwing.watch import Change, Snapshot, changes
 
 LOG_LINES = 12
 INSTANT = ("Pass", "Choice", "Succeed")
+SHORT_SECONDS = 0.5
 _COLOURS = {
     "Completed": "green",
     "SUCCEEDED": "green",
@@ -122,12 +123,14 @@ def _states(snapshot: Snapshot, now: datetime) -> RenderableType:
     made = table("", "State", "Entered", "Took", "Job", right=("Took",), fold=("Job",))
     facts = {job.name: job for job in snapshot.jobs}
     for visit in snapshot.progress.visits:
-        if visit.type in INSTANT and not visit.errors and visit.exited:
-            continue  # they take no time and say nothing that the next state does not
         jobs = [facts[job.name] for job in snapshot.progress.jobs if job.state == visit.state and job.name in facts]
-        took = duration(((visit.exited or now) - visit.entered).total_seconds())
+        seconds = ((visit.exited or now) - visit.entered).total_seconds()
+        if visit.exited and seconds < SHORT_SECONDS and not jobs and not visit.errors and visit.type != "Fail":
+            continue  # a screen has no room for what takes no time
         entered = visit.entered.astimezone().strftime("%H:%M:%S")
-        made.add_row(_mark(visit, snapshot.progress), escape(visit.state), entered, took, _job(jobs, visit))
+        made.add_row(
+            _mark(visit, snapshot.progress), escape(visit.state), entered, duration(seconds), _job(jobs, visit)
+        )
     return made
 
 
@@ -151,9 +154,9 @@ def _job(jobs: Sequence[JobFacts], visit: Visit) -> str:
 
 def _trials(trials: Sequence[Trial], now: datetime) -> RenderableType:
     names = sorted({name for trial in trials for name in trial.hyperparameters})
-    made = table(
-        "", "Trial", "Status", "Objective", *names, "Took", right=("Objective", "Took", *names), title="Tuning trials"
-    )
+    heads = [name.replace("_", " ") for name in names]  # which a narrow screen breaks into lines
+    numbers = ("Objective", "Took", *heads)
+    made = table("", "Trial", "Status", "Objective", *heads, "Took", right=numbers, fold=heads, title="Tuning trials")
     winner = best(trials)
     for number, trial in enumerate(trials, start=1):
         took = ((trial.ended or now) - trial.started).total_seconds() if trial.started else None
@@ -174,7 +177,7 @@ def _short(value: str) -> str:
         number = float(value)
     except ValueError:
         return escape(value)
-    return f"{number:.4g}"
+    return f"{number:.3g}"
 
 
 def line(change: Change) -> str:

@@ -130,7 +130,7 @@ def test_a_log_line_per_change_reads_well() -> None:
     assert any("✓ Process  7.0 s" in line for line in lines)
     assert not any("Prepare" in line for line in lines), "what takes no time is left out"
     assert any(f"processing job {PROCESSING}  Completed" in line for line in lines)
-    assert any("objective 14.500  learning_rate=0.001235 lstm_units_1=48" in line for line in lines)
+    assert any("objective 14.500  learning_rate=0.00123 lstm_units_1=48" in line for line in lines)
 
 
 def is_tune(line: str) -> bool:
