@@ -1,0 +1,103 @@
+"""A checkout of its own for each test, so that nothing it does meets the one that is worked in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("template.yaml", "samconfig.toml", "statemachines", "functions", "layers", "training_image")
+
+
+@dataclass
+class Checkout:
+    """A copy of what `onwing` works on."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """As a newcomer has it: no AWS settings."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "ONWING_", "PYTEST_"))}
+        return {**kept, "ONWING_SAM": str(ROOT / ".venvs/sam/bin/sam"), "COLUMNS": "100"}
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Start `onwing` with its output in a file."""
+        log = (self.folder / "screen.txt").open("w")
+        return subprocess.Popen(
+            [Path(sys.executable).with_name("onwing"), *arguments],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def onwing(self, *arguments: str, timeout: float = 420, **environment: str) -> str:
+        """Run `onwing` to its end; it must succeed. Returns what it printed."""
+        process = self.start(*arguments, **environment)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+            code = None
+        assert code == 0, f"onwing {' '.join(arguments)} ended with {code}:\n{self.screen}"
+        return self.screen
+
+    @property
+    def screen(self) -> str:
+        """What the last command has printed so far."""
+        return (self.folder / "screen.txt").read_text()
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The demo's report."""
+        return dict(json.loads((self.folder / ".onwing/demo-report.json").read_text()))
+
+    def processes(self) -> list[str]:
+        """The command lines of all processes that belong to this checkout, by their folder or their arguments."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                folder = os.readlink(entry / "cwd")
+            except OSError:
+                continue  # it ended meanwhile
+            if str(self.folder) in command or folder.startswith(str(self.folder)):
+                found.append(command)
+        return found
+
+    def assert_nothing_runs(self) -> None:
+        """Every process has ended, at the latest in a few seconds."""
+        end = time.monotonic() + 10
+        while (left := self.processes()) and time.monotonic() < end:
+            time.sleep(0.2)
+        assert left == []
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Checkout]:
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, tmp_path / part)
+    copy = Checkout(tmp_path)
+    yield copy
+    if copy.processes():
+        copy.start("down", "--yes").wait(60)

@@ -1,0 +1,73 @@
+"""What a newcomer does, on real and on simulated data, with the real training image's code."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Checkout
+
+
+@pytest.mark.timeout(900)
+def test_real_fleets_side_by_side_from_files_to_packages(checkout: Checkout, cmapss_dir: Path) -> None:
+    data = {"CMAPSS_DIR": str(cmapss_dir)}
+    checkout.onwing("demo", "--budget", "quick", "--keep", **data)
+    report = checkout.report
+
+    assert report["data"]["fleet"] == "FD001"
+    assert report["data"]["simulated"] is False
+    assert report["model"]["status"] == "PendingManualApproval"
+    assert report["model"]["package_arn"].endswith("onwing-FD001/1")
+    # A floor against regressions on the official test engines; the demo's own budget does better (make bench).
+    assert report["model"]["rmse"] < 16
+    assert report["model"]["phm08"] < 500
+    assert report["model"]["rmse_unclipped"] > report["model"]["rmse"]
+    assert {"up", "upload", "ingest", "Settle", "Process", "Tune", "Evaluate"} <= {s["name"] for s in report["stages"]}
+    assert all(stage["status"] == "ok" for stage in report["stages"])
+    assert 0 <= report["overhead_seconds"] < report["wall_seconds"]
+    assert (checkout.folder / ".onwing/demo/evaluation.png").stat().st_size > 20_000
+
+    checkout.onwing("ingest", "--fleet", "FD002", **data)
+    checkout.onwing("watch", "--fleet", "FD002")
+    packages = json.loads(checkout.onwing("models", "--json"))
+    assert {(p["fleet"], p["status"]) for p in packages["packages"]} == {
+        ("FD001", "PendingManualApproval"),
+        ("FD002", "PendingManualApproval"),
+    }
+    rmse = {p["fleet"]: p["rmse"] for p in packages["packages"]}
+    assert rmse["FD001"] == pytest.approx(report["model"]["rmse"], abs=1e-3)
+    assert rmse["FD002"] < 20
+    checkout.onwing("down", "--yes")
+    checkout.assert_nothing_runs()
+
+
+@pytest.mark.timeout(900)
+def test_simulated_demo_runs_twice_and_says_simulated_everywhere(checkout: Checkout) -> None:
+    first = checkout.onwing("demo", "--simulated", "--budget", "quick")
+    assert "SIMULATED" in first
+    assert checkout.report["data"]["simulated"] is True
+    assert json.loads((checkout.folder / ".onwing/demo/report.json").read_text())["simulated"] is True
+    checkout.assert_nothing_runs()
+
+    second = checkout.onwing("demo", "--simulated", "--budget", "quick")
+    assert "trained before" in second
+    assert checkout.report["model"]["package_arn"].endswith("onwing-FD001/2")
+    checkout.assert_nothing_runs()
+
+
+@pytest.mark.timeout(300)
+def test_interrupted_demo_leaves_no_process_behind(checkout: Checkout) -> None:
+    process = checkout.start("demo", "--simulated", "--budget", "quick")
+    end = time.monotonic() + 150
+    while "Tune" not in checkout.screen and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.5)
+    assert "Tune" in checkout.screen, checkout.screen
+    assert len(checkout.processes()) > 2
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(60) == 130, checkout.screen
+    checkout.assert_nothing_runs()
