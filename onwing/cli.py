@@ -234,6 +234,7 @@ def watch(
         return Exit.INTERRUPTED
     context.out.json_line({"event": "result", **document(last)})
     watch_view.conclude(context.out, last.progress)
+    watch_view.advise(context.out, last.progress)
     return last.progress.exit_code
 
 

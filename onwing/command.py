@@ -66,16 +66,9 @@ class Context:
         """The deployed stack; NotDeployed when there is none."""
         return stacks.get(self.target)
 
-    def announce(self, target: Target) -> None:
+    def announce(self, target: Target | str) -> None:
         """The first line of every command."""
         self.out.line(f"[dim]Target: {escape(str(target))}[/]")
-
-    def use(self, target: Target) -> Target:
-        """Take this target from here on (for commands that start a cloud themselves)."""
-        self.announce(target)
-        self.__dict__["target"] = target
-        self.__dict__.pop("stack", None)
-        return target
 
 
 Function = Callable[Concatenate[Context, ...], Exit | None]

@@ -16,6 +16,7 @@ from onwing.console import SIMULATED, Output, duration, figure, table
 from onwing.data import DataSet
 from onwing.errors import Exit, OnwingError, WaitedTooLong
 from onwing.models import Package
+from onwing.progress import Progress
 from onwing.project import Project
 from onwing.report import Data, Stage
 from onwing.stack import Stack
@@ -57,15 +58,21 @@ def run(context: Context, wish: Wish) -> Exit:
         started = False
         try:
             began = time.monotonic()
+            context.announce(f"the embedded cloud of {context.project.root}")
             dataset = _resolve(context.project, wish)
             marker = f"  {SIMULATED}" if dataset.simulated else ""
             context.out.ok(f"Data: {wish.fleet} from {escape(dataset.source)}{marker}")
             started = embedded.running(context.project) is None
             target, started = up.start(context.project, context.options, context.out, port=wish.port)
-            context.use(target)
             stack, _, _ = up.deploy(context.project, target, context.out, parameters=BUDGETS[wish.budget])
             stages = [Stage("up", round(time.monotonic() - began, 3))]
-            return _loop(context, wish, target, stack, dataset, stages)
+            ended = _loop(context, wish, target, stack, dataset, stages)
+            if started and not wish.keep:
+                hint = "onwing demo --keep   (leaves the embedded cloud running, to look around)"
+                context.out.next(hint, "onwing up   (starts it again, with what it holds)")
+            else:
+                watch_view.advise(context.out, ended)
+            return ended.exit_code
         finally:
             if started and not wish.keep:
                 up.clean_up(context.project, context.out)
@@ -75,7 +82,10 @@ def _resolve(project: Project, wish: Wish) -> DataSet:
     return data.resolve(wish.fleet, wish.data_dir, simulated=wish.simulated, root=project.root)
 
 
-def _loop(context: Context, wish: Wish, target: Target, stack: Stack, dataset: DataSet, stages: list[Stage]) -> Exit:
+def _loop(
+    context: Context, wish: Wish, target: Target, stack: Stack, dataset: DataSet, stages: list[Stage]
+) -> Progress:
+    """From the first upload to the report; returns how the execution ended."""
     out = context.out
     first_upload = time.monotonic()
     arn, version = _start(out, target, stack, wish, dataset, stages)
@@ -99,9 +109,7 @@ def _loop(context: Context, wish: Wish, target: Target, stack: Stack, dataset: D
     out.document(document)
     _summary(out, document, package, path, pictures)
     watch_view.conclude(out, last.progress)
-    if not wish.keep:
-        out.next("onwing demo --keep   (leaves the embedded cloud running, to look around)", "onwing up")
-    return last.progress.exit_code
+    return last.progress
 
 
 def _start(

@@ -95,6 +95,7 @@ def collect(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             chosen.append(path)
         else:
             raise NotFound(f"There is no file or folder {path}.", where=str(path.absolute()), todo="Check the path.")
+    skipped = [path for path in skipped if path not in chosen]  # in the folder, but named by itself as well
     if not chosen:
         raise UsageError(
             "There is nothing to upload.",

@@ -20,8 +20,8 @@ def run(
 ) -> Exit:
     """Upload and, with `wait`, tell what the stack says to it."""
     out = context.out
-    files, simulated = _choose(context, paths, fleet, data_dir)
     target, stack = context.target, context.stack
+    files, simulated = _choose(context, paths, fleet, data_dir)
     before = ingest.records(target, stack, ingest.fleets_of(files))
     with out.step(f"Uploading {len(files)} files to s3://{stack.bucket}/{ingest.RAW}"):
         uploads = ingest.upload(target, stack, files, simulated=simulated)

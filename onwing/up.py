@@ -22,9 +22,9 @@ from onwing.target import LOCAL, Options, Target
 def run(context: Context, *, port: int = 0) -> Exit:
     """Bring it up and say where it is. When interrupted, a cloud that this call started goes down again."""
     out = context.out
+    context.announce(f"the embedded cloud of {context.project.root}")
     with interrupts.terminated_like_interrupted():
         target, started = start(context.project, context.options, out, port=port)
-        context.use(target)
         try:
             stack, built, deployed = deploy(context.project, target, out)
         except KeyboardInterrupt:

@@ -147,7 +147,9 @@ def _job(jobs: Sequence[JobFacts], visit: Visit) -> str:
     lines = []
     for job in jobs:
         message = f": {escape(reason(job.message))}" if job.message and job.status == "Failed" else ""
-        lines.append(f"{coloured(job.status)} [dim]{job.kind} {escape(job.name)}[/]{message}")
+        # On AWS an instance is being provided; on the embedded cloud the job waits for a free place.
+        status = "Starting" if job.status == "InProgress" and job.started is None else job.status
+        lines.append(f"{coloured(status)} [dim]{job.kind} {escape(job.name)}[/]{message}")
     lines += [f"[red]{escape(text)}[/]" for text in visit.errors[-1:] if not any(job.message for job in jobs)]
     return "\n".join(lines)
 
@@ -209,7 +211,7 @@ def _clock(at: datetime) -> str:
 
 
 def conclude(out: Output, progress: Progress) -> None:
-    """The last words on an execution: its outcome, the reason, and what to do next."""
+    """The last words on an execution: its outcome and the reason."""
     outcome = progress.outcome or progress.status
     out.line()
     out.line(f"{coloured(outcome)}: {_SAID.get(outcome, 'The run has ended.')}")
@@ -222,6 +224,11 @@ def conclude(out: Output, progress: Progress) -> None:
         out.line(f"[red]✗[/] {escape(str(problem))}")
     if progress.error or progress.cause:
         out.line(escape(": ".join(part for part in (progress.error, reason(progress.cause)) if part)))
+
+
+def advise(out: Output, progress: Progress) -> None:
+    """What to do after an execution."""
+    outcome = progress.outcome
     again = f"onwing train {progress.dataset_version[:12]} --again"
     if outcome == "registered":
         version = str(progress.output.get("package_arn", "")).rpartition("/")[2]

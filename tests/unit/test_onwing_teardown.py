@@ -207,7 +207,7 @@ def context(tmp_path: Path) -> Context:
 def test_nothing_goes_without_a_yes_where_nobody_can_be_asked(
     context: Context, target: Target, done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context.use(target)
+    context.__dict__["target"] = target
     monkeypatch.setattr(stacks, "get", lambda target: STACK)
     with pytest.raises(UsageError, match="Nobody can be asked"):
         teardown.run(context, yes=False, purge=False, with_models=False, with_image=False)
@@ -223,7 +223,7 @@ def test_here_the_embedded_cloud_is_stopped_and_its_state_removed_on_request(
 ) -> None:
     context.project.cloud_dir.mkdir(parents=True)
     monkeypatch.setattr("onwing.embedded.stop", lambda project: True)
-    context.use(Target("us-east-1", "onwing", "http://127.0.0.1:1", None, "local", "0"))
+    context.__dict__["target"] = Target("us-east-1", "onwing", "http://127.0.0.1:1", None, "local", "0")
     assert teardown.run(context, yes=False, purge=purge, with_models=False, with_image=False) is Exit.OK
     assert context.project.cloud_dir.exists() is not purge
 

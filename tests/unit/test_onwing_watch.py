@@ -162,6 +162,7 @@ def test_what_a_failed_run_says_is_shown_with_what_to_do() -> None:
     )
     out = Output(console=Console(file=io.StringIO(), width=140, record=True))
     watch_view.conclude(out, failed)
+    watch_view.advise(out, failed)
     text = out.console.export_text()
     assert "States.TaskFailed: Tune: no memory" in text
     assert "onwing train 0123456789ab --again" in text
