@@ -111,6 +111,7 @@ def doctor(context: Context) -> Exit:
       onwing doctor
       onwing doctor --env dev --profile ops
     """
+    context.announce(f"this machine{f', and AWS as {context.options.env}' if context.options.env else ''}")
     with context.out.step("Looking around"):
         checks = list(examination.examine(context.project, context.options))
     status_view.show_checks(context.out, checks)

@@ -65,7 +65,7 @@ def prepare(project: Project, options: Options, target: Target, *, runner: Runne
     checks = list(doctor.examine(project, options, runner=runner))
     missing = [check for check in checks if check.state == doctor.MISSING]
     if missing:
-        listed = "\n".join(f"  {check.name}: {check.found}. {check.todo}" for check in missing)
+        listed = "\n".join(f"  {check.name}: {check.found.rstrip('.')}. {check.todo}" for check in missing)
         raise OnwingError(
             f"Not everything that a deployment needs is there:\n{listed}",
             where=str(target),

@@ -41,7 +41,7 @@ class Project:
             raise OnwingError(
                 f"samconfig.toml cannot be read: {error}", where=str(self.samconfig), todo="Mend the file."
             ) from error
-        names = sorted(key for key, value in config.items() if isinstance(value, dict))
+        names = sorted(key for key, value in config.items() if isinstance(value, dict) and key != "default")
         if name not in names:
             raise UsageError(
                 f"There is no environment '{name}'.",

@@ -143,7 +143,7 @@ def resolve(options: Options, project: Project) -> Target:
     region = options.region or settings.get("region") or _region_from_environment() or _region_of(profile)
     if region is None:
         raise UsageError(
-            "There is no embedded cloud running, and no AWS region is set.",
+            "No AWS region is set." if options.env else "There is no embedded cloud running, and no AWS region is set.",
             todo="Start the embedded cloud with `onwing up`; or for AWS give --region or set AWS_REGION.",
         )
     return Target(region, stack, None, profile, options.env)

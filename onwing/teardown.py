@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from rich.markup import escape
 from rich.prompt import Confirm
 
-from onwing import embedded
+from onwing import embedded, jobs
 from onwing import stack as stacks
 from onwing.command import Context
 from onwing.console import Output
@@ -32,9 +32,9 @@ GONE = (
 )
 # What is made outside the stack, in the order in which it can go: SageMaker SDK resource, attribute that names it.
 JOBS = (
-    ("HyperParameterTuningJob", "hyper_parameter_tuning_job_name"),
-    ("TrainingJob", "training_job_name"),
-    ("ProcessingJob", "processing_job_name"),
+    ("HyperParameterTuningJob", "hyper_parameter_tuning_job_name", "tuning"),
+    ("TrainingJob", "training_job_name", "training"),
+    ("ProcessingJob", "processing_job_name", "processing"),
 )
 ENDPOINTS = (
     ("Endpoint", "endpoint_name"),
@@ -147,17 +147,42 @@ def _sagemaker(target: Target, stack: Stack) -> Iterator[Item]:
     """Running jobs, endpoints, configurations and models of this project: named after it, and tagged by it."""
     own: dict[str, Any] = {"session": target.session, "region": target.region}
     prefix = f"{stack.project}-"
-    for kind, attribute in JOBS:
+    stopped: list[tuple[str, str]] = []
+    for kind, attribute, short in JOBS:
         for job in sdk_resource(kind).get_all(name_contains=prefix, status_equals="InProgress", **own):
             name = getattr(job, attribute)
             if name.startswith(prefix):
+                stopped.append((short, name))
                 yield Item(f"running {kind}", name, job.stop)
+    if stopped:
+        # Else their last outputs would come into the bucket after it was emptied.
+        yield Item("what these jobs still do", "until they have ended", lambda: wait_for_jobs(target, stopped))
     for kind, attribute in ENDPOINTS:
         for resource in sdk_resource(kind).get_all(name_contains=prefix, **own):
             name = getattr(resource, attribute)
             arn = getattr(resource, attribute.replace("_name", "_arn"))
             if name.startswith(prefix) and _tagged(target, stack, arn):
                 yield Item(kind, name, resource.delete)
+
+
+def wait_for_jobs(
+    target: Target,
+    stopped: Sequence[tuple[str, str]],
+    *,
+    timeout: float = 600,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Wait until jobs (kind, name) that were told to stop have ended. Raises CommandFailed when they do not."""
+    deadline = time.monotonic() + timeout
+    left = list(stopped)
+    while True:
+        left = [(kind, name) for kind, name in left if (found := jobs.facts(target, kind, name)) and not found.over]
+        if not left:
+            return
+        if time.monotonic() > deadline:
+            names = ", ".join(name for _, name in left)
+            raise CommandFailed(f"These jobs do not end: {names}.", where=str(target), todo="Run `onwing down` again.")
+        sleep(2)
 
 
 def sdk_resource(kind: str) -> Any:

@@ -76,7 +76,9 @@ def target(monkeypatch: pytest.MonkeyPatch, done: list[str]) -> Target:
         "Model": Kind(done, "model_name", []),
     }
     monkeypatch.setattr("onwing.teardown.sdk_resource", kinds.__getitem__)
+    statuses = iter(["Stopping", "Stopped"])
     sagemaker = FakeClient(
+        describe_hyper_parameter_tuning_job=lambda **_: {"HyperParameterTuningJobStatus": next(statuses)},
         list_tags=lambda ResourceArn: {"Tags": []} if "elses" in ResourceArn else OWN,
         list_model_package_groups={
             "ModelPackageGroupSummaryList": [
@@ -122,6 +124,7 @@ def test_only_what_is_the_projects_own_goes_and_the_stack_last(target: Target) -
     assert names(plan) == [
         ("running execution", "FD001-x-1"),
         ("running HyperParameterTuningJob", "onwing-FD001-x"),
+        ("what these jobs still do", "until they have ended"),
         ("Endpoint", "onwing-FD001"),
         ("alarm", "onwing-v1"),
         ("bucket contents", "onwing-bucket"),
@@ -150,6 +153,12 @@ def test_everything_goes_in_order(target: Target, done: list[str], monkeypatch: 
         "delete stack",
         "delete repository",
     ]
+
+
+def test_jobs_that_do_not_end_are_named() -> None:
+    sagemaker = FakeClient(describe_training_job={"TrainingJobStatus": "Stopping"})
+    with pytest.raises(CommandFailed, match="t-1"):
+        teardown.wait_for_jobs(target_with(sagemaker=sagemaker), [("training", "t-1")], timeout=0)
 
 
 def test_what_has_gone_meanwhile_is_no_failure() -> None:
