@@ -10,6 +10,8 @@ BIN := .venv/bin
 SAM := .venvs/sam/bin/sam
 # sam build looks for pythonX.Y on the PATH; the environment has the one it was made from.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# The machine's own certificates, so that a company's proxy is trusted as pip trusts it.
+export UV_SYSTEM_CERTS := true
 export SAM_CLI_TELEMETRY := 0
 export AWS_EC2_METADATA_DISABLED := true
 
