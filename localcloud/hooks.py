@@ -89,6 +89,7 @@ HOOKS = {
     "events.to_lambda": Hook(_EVENTBRIDGE, "_dispatch_to_lambda", ("arn", "payload")),
     "lambda.find": Hook(_LAMBDA, "_get_func_record_for_ref", ("function_ref",)),
     "lambda.record": Hook(_LAMBDA, "_execution_record_for_config", ("func", "config")),
+    "lambda.execute_warm": Hook(_LAMBDA, "_execute_function_warm", ("func", "event", "request_id")),
     "lambda.invoke_async": Hook(_LAMBDA, "invoke_async_with_retry", ("func", "event")),
     "lambda.layer": Hook(_LAMBDA, "_resolve_layer_zip", ("attachment",)),
     "lambda.end_workers": Hook("ministack.core.lambda_runtime", "reset", ()),

@@ -7,6 +7,7 @@ from localcloud.fidelity import (
     async_targets,
     bucket_resource,
     conditional_copy,
+    error_types,
     execution_context,
     object_versions,
     parallel_jsonata,
@@ -21,6 +22,7 @@ from localcloud.fidelity import (
 CORRECTIONS = (
     async_targets,
     conditional_copy,
+    error_types,
     execution_context,
     object_versions,
     parallel_jsonata,
