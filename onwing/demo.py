@@ -17,7 +17,6 @@ from onwing.data import DataSet
 from onwing.errors import Exit, OnwingError, WaitedTooLong
 from onwing.models import Package
 from onwing.progress import Progress
-from onwing.project import Project
 from onwing.report import Data, Stage
 from onwing.stack import Stack
 from onwing.target import Target
@@ -59,9 +58,7 @@ def run(context: Context, wish: Wish) -> Exit:
         try:
             began = time.monotonic()
             context.announce(f"the embedded cloud of {context.project.root}")
-            dataset = _resolve(context.project, wish)
-            marker = f"  {SIMULATED}" if dataset.simulated else ""
-            context.out.ok(f"Data: {wish.fleet} from {escape(dataset.source)}{marker}")
+            dataset = _resolve(context, wish)
             started = embedded.running(context.project) is None
             target, started = up.start(context.project, context.options, context.out, port=wish.port)
             stack, _, _ = up.deploy(context.project, target, context.out, parameters=BUDGETS[wish.budget])
@@ -78,8 +75,16 @@ def run(context: Context, wish: Wish) -> Exit:
                 up.clean_up(context.project, context.out)
 
 
-def _resolve(project: Project, wish: Wish) -> DataSet:
-    return data.resolve(wish.fleet, wish.data_dir, simulated=wish.simulated, root=project.root)
+def _resolve(context: Context, wish: Wish) -> DataSet:
+    out = context.out
+    with out.step(f"Looking for the data of {wish.fleet}"):
+        found = data.resolve(wish.fleet, wish.data_dir, simulated=wish.simulated, root=context.project.root)
+    for text in found.tried if found.simulated else ():
+        out.line(f"  [dim]{escape(text)}[/]")
+    for text in found.warnings:
+        out.warn(escape(text))
+    out.line(f"  {escape(found.source)}" + (f"  {SIMULATED}" if found.simulated else ""))
+    return found
 
 
 def _loop(

@@ -68,4 +68,4 @@ def _refused(payload: Mapping[str, Any], function: str) -> OnwingError:
         return NotFound(message, where=where, todo="See what there is: `onwing status`.")
     if kind in ("TrainingRequestError", "ValidationError", "InvalidModelTypeError"):
         return UsageError(message, where=where, todo="See `onwing train --help`.")
-    return OnwingError(f"{kind}: {message}", where=where, todo=f"Look at its log group: /aws/lambda/{function}")
+    return OnwingError(f"{kind}: {message}", where=where, todo="Look at what the function wrote to its log group.")

@@ -112,7 +112,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         ),
         parameters=None,
     )
-    files = SimpleNamespace(source="SIMULATED: test", simulated=True, paths={"train": Path("train_FD001.txt")})
+    files = SimpleNamespace(
+        source="test", simulated=True, paths={"train": Path("train_FD001.txt")}, tried=("none here",), warnings=("odd",)
+    )
 
     def start(*_: Any, **__: Any) -> tuple[Target, bool]:
         return target, made.running is None
