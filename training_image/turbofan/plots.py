@@ -55,7 +55,7 @@ def evaluation_figure(path: Path, true: Floats, predicted: Floats, ceiling: floa
             color=LATE_COLOUR if simulated else TRUE_COLOUR,
         )  # fmt: skip
         figure.text(0.012, 0.938, _subtitle(true, clipped, predicted, ceiling), ha="left", va="top", color="#444b52")
-        figure.tight_layout(rect=(0, 0, 1, 0.925), h_pad=2.2, w_pad=2.0)
+        figure.tight_layout(rect=(0, 0, 1, 0.935), h_pad=2.0, w_pad=2.0)
         figure.savefig(path)
 
 
@@ -97,9 +97,9 @@ def _bands(axes: Any, true: Floats, predicted: Floats, ceiling: float) -> None:
     places = np.arange(len(rows))
     values = [row["rmse"] or 0.0 for row in rows]
     axes.bar(places - 0.19, values, width=0.36, color=TRUE_COLOUR, label="RMSE")
-    biases = [row["bias"] or 0.0 for row in rows]
+    biases = [round(row["bias"] or 0.0, 1) + 0.0 for row in rows]  # + 0.0: no "-0.0" in the labels
     axes.bar(places + 0.19, biases, width=0.36, color=_colours(np.array(biases)))
-    axes.bar([0], [0], color=MUTED, label="mean error (red: late, green: early)")
+    axes.bar([0], [0], color=MUTED, label="mean error")
     for place, row, value, bias in zip(places, rows, values, biases, strict=True):
         if row["engines"]:
             axes.annotate(f"{value:.1f}", (place - 0.19, value), (0, 3), textcoords="offset points", ha="center")
@@ -110,7 +110,7 @@ def _bands(axes: Any, true: Floats, predicted: Floats, ceiling: float) -> None:
     axes.margins(y=0.18)
     axes.grid(axis="x", visible=False)
     axes.set(xlabel="true RUL (cycles)", ylabel="cycles")
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.99), ncol=2, columnspacing=1.2)
     axes.set_title("Errors by remaining life")
 
 
