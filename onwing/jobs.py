@@ -129,7 +129,8 @@ class LogTail:
             )
             for page in pages:
                 for event in page["events"]:
-                    if event["eventId"] in seen:
+                    # A server that takes no notice of the prefix sends every job's lines.
+                    if event["eventId"] in seen or not event["logStreamName"].startswith(f"{job}/"):
                         continue
                     if event["timestamp"] > since:
                         since, seen = event["timestamp"], set()

@@ -109,7 +109,10 @@ class Page:
         if snapshot.trials:
             parts += ["", _trials(snapshot.trials, now)]
         if self.log:
-            parts += ["", *(Text(f"{entry.job[-12:]} │ {entry.text}", style="dim", no_wrap=True) for entry in self.log)]
+            parts += [
+                "",
+                *(Text(f"{_tail(entry.job)} │ {entry.text}", style="dim", no_wrap=True) for entry in self.log),
+            ]
         return parts
 
 
@@ -173,6 +176,11 @@ def _trials(trials: Sequence[Trial], now: datetime) -> RenderableType:
     return made
 
 
+def _tail(job: str) -> str:
+    """What tells a job from the others of its run: jobs are named <project>-<fleet>-<run>-<…>."""
+    return job.split("-", 3)[-1]
+
+
 def _short(value: str) -> str:
     """A hyperparameter with as many digits as help."""
     try:
@@ -202,7 +210,7 @@ def line(change: Change) -> str:
         message = f"  {escape(facts['message'])}" if facts["message"] else ""
         return f"            trial {escape(facts['name'])}  {coloured(facts['status'])}{objective}  {settings}{message}"
     if change.event == "log":
-        return f"[dim]            {escape(facts['job'][-12:])} │ {escape(facts['line'])}[/]"
+        return f"[dim]            {escape(_tail(facts['job']))} │ {escape(facts['line'])}[/]"
     return ""  # the end has a paragraph of its own
 
 

@@ -187,7 +187,7 @@ def test_log_lines_come_once_and_in_order() -> None:
     pages: Iterator[Any] = iter(
         [
             client_error("ResourceNotFoundException"),
-            {"events": [event(1, 5, "a"), event(2, 5, "b")]},
+            {"events": [event(1, 5, "a"), event(2, 5, "b"), event(9, 5, "another job's", "job-2/x")]},
             {"events": [event(1, 5, "a"), event(2, 5, "b"), event(3, 5, "c"), event(4, 6, "d")]},
         ]
     )
@@ -202,8 +202,8 @@ def test_log_lines_come_once_and_in_order() -> None:
     }
 
 
-def event(number: int, at_ms: int, text: str) -> dict[str, Any]:
-    return {"eventId": str(number), "timestamp": at_ms, "message": f"{text}\n"}
+def event(number: int, at_ms: int, text: str, stream: str = "job/algo-1") -> dict[str, Any]:
+    return {"eventId": str(number), "timestamp": at_ms, "message": f"{text}\n", "logStreamName": stream}
 
 
 def test_the_log_of_a_job_that_has_ended_is_read_once_more_and_then_left() -> None:
