@@ -99,8 +99,8 @@ def log_lines(cloud: Cloud, group: str, job: str) -> list[str]:
     logs = cloud.client("logs")
     lines: list[str] = []
     for stream in logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job}/")["logStreams"]:
-        events = logs.get_log_events(
-            logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True
-        )["events"]
+        events = logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True)[
+            "events"
+        ]
         lines += [event["message"] for event in events]
     return lines
