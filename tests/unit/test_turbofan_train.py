@@ -30,6 +30,7 @@ SMALL = {
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return processed(tmp_path / "process", monkeypatch, DATASET_VERSION="v1")
 
 
@@ -185,9 +186,7 @@ def test_metadata_of_another_schema_fails_the_job(tmp_path: Path, source: Job, a
 
 
 @pytest.mark.xdist_group("tensorflow")
-def test_lstm_learns_stops_early_and_repeats_itself(
-    tmp_path: Path, source: Job, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lstm_learns_is_released_and_repeats_itself(tmp_path: Path, source: Job) -> None:
     first = training_job(tmp_path / "first", source, **SMALL)
     assert first.run("train") == 0
     described = first.json("model/metadata.json")
@@ -199,17 +198,22 @@ def test_lstm_learns_stops_early_and_repeats_itself(
     best = min(epoch["val_rmse"] for epoch in history)
     assert described["metrics"]["val_rmse"] == pytest.approx(best, rel=0.05)
 
-    second = training_job(tmp_path / "second", source, **SMALL)
-    assert second.run("train") == 0
-    assert second.json("model/history.json") == first.json("model/history.json")
+    hyperparameters = Hyperparameters.parse(SMALL)
+    windows = WindowSet.cut(Rows.load(source.outputs / "train"), 10, 125.0, stride=2)
+    held_out = WindowSet.cut(Rows.load(source.outputs / "validation"), 10, 125.0)
+    again: list[models.Epoch] = []
+    lstm = models.family("lstm")
+    model = lstm.build(10, windows.features.shape[1], 125.0, hyperparameters)
+    lstm.fit(model, windows, held_out, hyperparameters, again.append)
+    assert [epoch.val_loss for epoch in again] == [epoch["val_loss"] for epoch in history]
 
     import keras
     import onnx
 
-    windows = WindowSet.cut(Rows.load(source.outputs / "validation"), 10, 125.0).arrays()[:20]
+    some = held_out.arrays(np.arange(20))
     native = keras.saving.load_model(first.base / "model/model.keras")
-    served = export.run(export.session(str(first.base / "model/model.onnx")), windows)
-    assert np.allclose(np.asarray(native(windows))[:, 0], served, atol=1e-3)
+    served = export.run(export.session(str(first.base / "model/model.onnx")), some)
+    assert np.allclose(np.asarray(native(some))[:, 0], served, atol=1e-3)
     nodes = [node.op_type for node in onnx.load(first.base / "model/model.onnx").graph.node]
     assert nodes.count("LSTM") == 2
 
@@ -220,8 +224,25 @@ def test_loss_that_is_not_finite_is_an_error_of_its_own(tmp_path: Path, source: 
     broken = Rows(np.full_like(rows.features, np.nan), rows.units, rows.offsets, rows.rul)
     windows = WindowSet.cut(broken, 3, 125.0)
     hyperparameters = Hyperparameters(epochs=1, lstm_units_1=1, lstm_units_2=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        model = models.family("lstm").build(3, rows.features.shape[1], 125.0, hyperparameters)
-        with pytest.raises(TrainingError, match="not finite"):
-            models.family("lstm").fit(model, windows, windows, hyperparameters, print)
+    model = models.family("lstm").build(3, rows.features.shape[1], 125.0, hyperparameters)
+    with pytest.raises(TrainingError, match="not finite"):
+        models.family("lstm").fit(model, windows, windows, hyperparameters, print)
+
+
+@pytest.mark.xdist_group("tensorflow")
+def test_training_stops_when_validation_gets_worse_and_keeps_the_best_weights(source: Job) -> None:
+    # Given validation engines that live the other way round, so that what is learnt makes them worse
+    windows = WindowSet.cut(Rows.load(source.outputs / "train"), 5, 125.0)
+    opposite = WindowSet(windows.features, windows.rows, windows.labels.max() - windows.labels)
+    hyperparameters = Hyperparameters(
+        epochs=12, patience=2, learning_rate=0.03, lstm_units_1=4, lstm_units_2=4, dropout_rate=0.0
+    )
+    epochs: list[models.Epoch] = []
+    lstm = models.family("lstm")
+    model = lstm.build(5, windows.features.shape[1], 125.0, hyperparameters)
+    # When it is trained
+    lstm.fit(model, windows, opposite, hyperparameters, epochs.append)
+    # Then it stops two epochs after the best one, whose weights it has
+    best = min(epochs, key=lambda epoch: epoch.val_loss)
+    assert len(epochs) == best.epoch + 2 < 12
+    assert rmse(opposite.labels, lstm.predict(model, opposite.arrays())) == pytest.approx(best.val_rmse, rel=1e-4)
