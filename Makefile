@@ -71,6 +71,7 @@ lint: setup ## ruff, mypy, sam validate --lint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
+	@for handler in functions/*/app.py; do $(BIN)/mypy $$handler || exit 1; done  # all are called app
 	@AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(SAM) validate --lint
 
 bench: setup ## Measure; writes .onwing/bench.json
