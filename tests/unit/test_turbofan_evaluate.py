@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from turbofan import plots
 from turbofan.artifact import Artifact
 from turbofan.dataset import Rows
 from turbofan.evaluate import gates
@@ -21,6 +22,13 @@ from tests.unit.turbofan_data import TEST_LIVES, TEST_RUL, Job, histories, model
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     return processed(tmp_path / "process", monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of the time: only the tests of the figure draw it."""
+    if "figure" not in request.node.name:
+        monkeypatch.setattr(plots, "evaluation_figure", lambda *arguments: None)
 
 
 @pytest.fixture
@@ -56,7 +64,7 @@ def test_report_is_complete(job: Job) -> None:
     assert content["library_versions"]["onnxruntime"]
 
 
-def test_figures_are_of_the_last_row_of_each_test_engine(job: Job, source: Job) -> None:
+def test_metrics_are_of_the_last_row_of_each_test_engine(job: Job, source: Job) -> None:
     job.run("evaluate")
     test = Rows.load(source.outputs / "test")
     predicted = np.clip(40 - 20 * test.features[test.offsets[1:] - 1, -1].astype(np.float64), 0, 125)
@@ -102,7 +110,7 @@ def test_missed_gate_is_reported_and_no_failure(job: Job, thresholds: dict[str, 
     assert report(job)["gates"][0]["threshold"] == float(thresholds["RMSE_THRESHOLD"])
 
 
-def test_figure_equal_to_the_threshold_misses_it_and_equal_to_the_champion_passes() -> None:
+def test_value_equal_to_the_threshold_misses_it_and_equal_to_the_champion_passes() -> None:
     figures = {"clipped": {"rmse": 15.0, "phm08": 300.0}}
     assert [gate["passed"] for gate in gates(figures, figures, 15.0, 301.0)] == [False, True, True]
     better = {"clipped": {"rmse": 14.9, "phm08": 400.0}}
