@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -35,13 +36,28 @@ EXIT_CODES = (
 
 app = typer.Typer(
     name="onwing",
-    help="Operate the control plane for remaining-useful-life models: on AWS and on the embedded cloud alike.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("onwing"))
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    shown: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Operate the control plane for remaining-useful-life models: on AWS and on the embedded cloud alike."""
+
 
 Fleet = Annotated[str | None, typer.Option("--fleet", help="The fleet, say FD001.", show_default=False)]
 DataDir = Annotated[
@@ -176,7 +192,9 @@ def ingest(
 @command(app, "train", rich_help_panel=_WORK)
 def train(
     context: Context,
-    version: Annotated[str | None, typer.Argument(help="Data set version, or its first characters.")] = None,
+    dataset: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help="Data set version, or its first characters.")
+    ] = None,
     *,
     fleet: Fleet = None,
     again: Annotated[bool, typer.Option("--again", help="Start another attempt at a version trained before.")] = False,
@@ -192,10 +210,10 @@ def train(
       onwing train --fleet FD001
       onwing train 3fa9c2 --again --set max_jobs=8 --set epochs=40
     """
-    if version is None and fleet is None:
+    if dataset is None and fleet is None:
         raise UsageError("Name a data set version or a fleet.", todo="onwing train --fleet FD001. See: onwing status")
     started = training.start(
-        context.target, context.stack, fleet=fleet, version=version, again=again, overrides=parse_settings(settings)
+        context.target, context.stack, fleet=fleet, version=dataset, again=again, overrides=parse_settings(settings)
     )
     context.out.document(started)
     mark = context.out.ok if started.status in ("started", "running") else context.out.warn

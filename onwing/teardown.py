@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from onwing import embedded, jobs
 from onwing import stack as stacks
 from onwing.command import Context
 from onwing.console import Output
-from onwing.errors import CommandFailed, Exit, NotDeployed, UsageError, error_code
+from onwing.errors import CommandFailed, Exit, UsageError, error_code
 from onwing.image import REPOSITORY
 from onwing.stack import Stack
 from onwing.target import LOCAL, Target
@@ -44,18 +45,18 @@ ENDPOINTS = (
 
 
 def run(context: Context, *, yes: bool, purge: bool, with_models: bool, with_image: bool) -> Exit:
-    """Take down the embedded cloud, or everything that belongs to the stack on AWS."""
-    try:
-        target = context.target
-    except NotDeployed:
-        target = None  # the embedded cloud does not run; its state may still be there
-    if target is None or target.env == LOCAL:
+    """Take down the embedded cloud; or, where an environment or an endpoint is named, what belongs to the stack there.
+
+    Without a name it is never AWS, whatever credentials are at hand: nothing that costs a day to rebuild goes by habit.
+    """
+    if context.options.env in (None, LOCAL) and not os.environ.get("AWS_ENDPOINT_URL"):
         return _down_here(context, purge=purge)
-    return _down_there(context, target, yes=yes, with_models=with_models, with_image=with_image)
+    return _down_there(context, context.target, yes=yes, with_models=with_models, with_image=with_image)
 
 
 def _down_here(context: Context, *, purge: bool) -> Exit:
     out, folder = context.out, context.project.cloud_dir
+    context.announce(f"the embedded cloud of {context.project.root}")
     with out.step("Stopping the embedded cloud and its jobs"):
         stopped = embedded.stop(context.project)
     out.ok("It has stopped." if stopped else "It did not run.")

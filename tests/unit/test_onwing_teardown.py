@@ -216,6 +216,7 @@ def context(tmp_path: Path) -> Context:
 def test_nothing_goes_without_a_yes_where_nobody_can_be_asked(
     context: Context, target: Target, done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    context.options = Options(env="dev")
     context.__dict__["target"] = target
     monkeypatch.setattr(stacks, "get", lambda target: STACK)
     with pytest.raises(UsageError, match="Nobody can be asked"):
@@ -227,12 +228,13 @@ def test_nothing_goes_without_a_yes_where_nobody_can_be_asked(
 
 
 @pytest.mark.parametrize("purge", [False, True])
-def test_here_the_embedded_cloud_is_stopped_and_its_state_removed_on_request(
+def test_without_an_environment_only_the_embedded_cloud_goes_and_its_state_on_request(
     context: Context, monkeypatch: pytest.MonkeyPatch, purge: bool
 ) -> None:
     context.project.cloud_dir.mkdir(parents=True)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setattr("onwing.embedded.stop", lambda project: True)
-    context.__dict__["target"] = Target("us-east-1", "onwing", "http://127.0.0.1:1", None, "local", "0")
     assert teardown.run(context, yes=False, purge=purge, with_models=False, with_image=False) is Exit.OK
     assert context.project.cloud_dir.exists() is not purge
 
