@@ -6,6 +6,7 @@ The official test set is no input of this job, so it cannot be looked at.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ def train(paths: Paths) -> None:
     description = metadata.read(paths.channel("features"))
     max_rul = float(description["max_rul"])
     length = hyperparameters.sequence_length or int(description["sequence_length"])
+    hyperparameters = replace(hyperparameters, sequence_length=length)
     names = description["features"]["names"]
     training = WindowSet.cut(_part(paths, "train", names), length, max_rul, hyperparameters.window_stride)
     validation = WindowSet.cut(_part(paths, "validation", names), length, max_rul)
