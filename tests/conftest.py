@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,13 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.deployed import Deployed
+
+
+def pytest_configure() -> None:
+    """A shell starts background jobs with Ctrl-C ignored, and programs inherit that: tests send it themselves."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 # The first row of the real FD001: every value is plausible.
 ROW = (
