@@ -175,7 +175,7 @@ def test_wait_returns_none_on_timeout(runs: Runs) -> None:
     container = runs.start("sleep", "60")
     assert container.wait(0.05) is None
     container.stop(grace=0)
-    assert container.wait(0) == -signal.SIGKILL
+    assert container.wait(0) in (-signal.SIGTERM, -signal.SIGKILL)  # whichever it dies of first
 
 
 def test_stop_is_sigterm_first(runs: Runs) -> None:
