@@ -34,11 +34,11 @@ def test_real_fleets_side_by_side_from_files_to_packages(checkout: Checkout, cma
     checkout.onwing("ingest", "--fleet", "FD002", **data)
     checkout.onwing("watch", "--fleet", "FD002")
     packages = json.loads(checkout.onwing("models", "--json"))
-    assert {(p["fleet"], p["status"]) for p in packages["packages"]} == {
+    assert {(p["fleet"], p["status"]) for p in packages} == {
         ("FD001", "PendingManualApproval"),
         ("FD002", "PendingManualApproval"),
     }
-    rmse = {p["fleet"]: p["rmse"] for p in packages["packages"]}
+    rmse = {p["fleet"]: p["rmse"] for p in packages}
     assert rmse["FD001"] == pytest.approx(report["model"]["rmse"], abs=1e-3)
     assert rmse["FD002"] < 20
     checkout.onwing("down", "--yes")
