@@ -122,6 +122,14 @@ def test_value_equal_to_the_threshold_misses_it_and_equal_to_the_champion_passes
     }
 
 
+def test_tolerance_lets_a_slightly_worse_challenger_pass() -> None:
+    figures, champion = {"clipped": {"rmse": 12.5, "phm08": 1.0}}, {"clipped": {"rmse": 12.0}}
+
+    assert not gates(figures, champion, 20.0, 500.0)[2]["passed"]
+    gate = gates(figures, champion, 20.0, 500.0, tolerance=0.05)[2]
+    assert (gate["threshold"], gate["passed"]) == (pytest.approx(12.6), True)
+
+
 def test_champion_is_judged_on_the_same_engines(job: Job, source: Job) -> None:
     champion = model_archive(job.base / "processing/input/champion/model.tar.gz", source, slope=0.0, offset=1.0)
     job.run("evaluate")

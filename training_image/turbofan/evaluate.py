@@ -47,6 +47,7 @@ def evaluate(paths: Paths) -> None:
     """Run the job. Raises TurbofanError."""
     rmse_threshold = setting("RMSE_THRESHOLD", 20.0, 0.0, 1e9)
     phm08_threshold = setting("PHM08_THRESHOLD", 500.0, 0.0, 1e12)
+    tolerance = setting("CHAMPION_TOLERANCE", 0.0, 0.0, 1e3)
     engines = TestEngines.load(paths.processing_input("test"))
     challenger = Artifact.open(paths.processing_input("model") / "model.tar.gz")
     predicted, unseen = challenger.predict(engines.raw, engines.offsets)
@@ -81,7 +82,7 @@ def evaluate(paths: Paths) -> None:
             "unclipped": scoring.bands(engines.rul, predicted, ceiling),
         },
         "champion": champion,
-        "gates": gates(figures, champion and champion["metrics"], rmse_threshold, phm08_threshold),
+        "gates": gates(figures, champion and champion["metrics"], rmse_threshold, phm08_threshold, tolerance),
         "max_rul": ceiling,
         "validation_rmse": challenger.metadata.get("metrics", {}).get("val_rmse"),
         "unseen_regime_rows": unseen,
@@ -105,17 +106,24 @@ def both_metrics(true: Floats, predicted: Floats, ceiling: float) -> dict[str, A
 
 
 def gates(
-    challenger: dict[str, Any], champion: dict[str, Any] | None, rmse_threshold: float, phm08_threshold: float
+    challenger: dict[str, Any],
+    champion: dict[str, Any] | None,
+    rmse_threshold: float,
+    phm08_threshold: float,
+    tolerance: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """What the report says of the gates: both figures below their thresholds, the RMSE no worse than the champion's."""
+    """What the report says of the gates: both figures below their thresholds, the RMSE near the champion's or better.
+
+    `tolerance` is how much worse than the champion's it may be, as a fraction.
+    """
     figures = challenger["clipped"]
     rows = [
         _gate("rmse", figures["rmse"], rmse_threshold, figures["rmse"] < rmse_threshold),
         _gate("phm08", figures["phm08"], phm08_threshold, figures["phm08"] < phm08_threshold),
     ]
     if champion is not None:
-        best = champion["clipped"]["rmse"]
-        rows.append(_gate("champion", figures["rmse"], best, figures["rmse"] <= best))
+        limit = champion["clipped"]["rmse"] * (1 + tolerance)
+        rows.append(_gate("champion", figures["rmse"], limit, figures["rmse"] <= limit))
     return rows
 
 

@@ -19,6 +19,7 @@ from turbofan.errors import InputError
 from turbofan.features import UNIT, Bools, Features, Floats, Ints, engine_offsets, run_to_failure_rul
 
 ROLES = ("train", "test", "RUL")
+MAX_BYTES = 5 << 30  # uncompressed; what is too large for the function that takes uploads in is checked here
 VIOLATIONS_SHOWN = 20
 
 
@@ -121,7 +122,7 @@ def read_trio(folder: Path) -> Trio:
     results = {}
     for role, path in files.items():
         with path.open("rb") as stream:
-            results[role] = check(stream, path.name, limit=VIOLATIONS_SHOWN)
+            results[role] = check(stream, path.name, limit=VIOLATIONS_SHOWN, max_bytes=MAX_BYTES)
     violations = [violation for result in results.values() for violation in result.violations]
     count = sum(result.violation_count for result in results.values())
     if not violations:
@@ -136,7 +137,8 @@ def read_trio(folder: Path) -> Trio:
         )
     try:
         train, test = (
-            np.frombuffer(read_table(files[role]).values).reshape(-1, len(COLUMNS)) for role in ("train", "test")
+            np.frombuffer(read_table(files[role], max_bytes=MAX_BYTES).values).reshape(-1, len(COLUMNS))
+            for role in ("train", "test")
         )
         rul = np.array(read_rul(files["RUL"]), dtype=np.int64)
     except DataError as error:
