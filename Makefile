@@ -33,7 +33,7 @@ setup: .venv/.stamp .venvs/sam/.stamp ## Make the environments; skipped when cur
 
 .venv/.stamp: .venvs/uv/.stamp requirements.lock pyproject.toml
 	@echo "==> [2/3] Python environment .venv (about 2 GB, most of it TensorFlow; 1 to 3 minutes the first time)"
-	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	@test -x $(BIN)/python || $(UV) venv --quiet --seed --python $(PYTHON) .venv  # sam build wants pip
 	@$(UV) pip sync --require-hashes --compile-bytecode --python $(BIN)/python requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
