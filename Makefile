@@ -56,12 +56,14 @@ down: .venv/.stamp ## Stop the embedded cloud
 	@$(BIN)/onwing down $(ARGS)
 
 # ---- Tests ----------------------------------------------------------------------------------------------------------
-.PHONY: test unit e2e lint bench
+.PHONY: test unit lint bench
 test: setup lint ## Every test (CMAPSS_DIR names the real data set's folder; without it those tests are skipped)
 	@echo "==> Unit tests and state machines"
 	@$(BIN)/pytest -q -n $(WORKERS) tests/unit tests/statemachines
-	@echo "==> Integration, faults and end to end, on the embedded cloud"
-	@$(BIN)/pytest -q -n $(WORKERS) --dist loadscope tests/integration tests/faults tests/e2e
+	@echo "==> Integration and faults, on the embedded cloud"
+	@$(BIN)/pytest -q -n $(WORKERS) --dist loadscope tests/integration tests/faults
+	@echo "==> End to end, with the training image's code (about 5 minutes)"
+	@$(BIN)/pytest -q -n $(WORKERS) tests/e2e
 
 unit: setup ## Unit and state machine tests only
 	@$(BIN)/pytest -q -n $(WORKERS) tests/unit tests/statemachines
