@@ -322,7 +322,11 @@ class ProcessRuntime:
         """
         if not spec.command:
             raise ContainerError(f"Container {spec.name}: the image {spec.image.name} has no command to run")
-        environment = _base_environment(spec.image) | spec.environment | {"SAGEMAKER_BASE_DIR": str(spec.base_dir)}
+        # A container has a /tmp of its own; what a job leaves in its goes with its folder.
+        temporary = spec.base_dir / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        environment = _base_environment(spec.image) | {"TMPDIR": str(temporary)} | spec.environment
+        environment["SAGEMAKER_BASE_DIR"] = str(spec.base_dir)
         request: dict[str, object] = {
             "environment": environment,
             "workdir": str(spec.image.workdir or spec.base_dir),

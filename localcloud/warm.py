@@ -28,6 +28,7 @@ import signal
 import socket
 import struct
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import dataclass
@@ -224,6 +225,7 @@ def _become(request: Request, output: int, init: int) -> Request:
         os.chdir(request.workdir)
         os.environ.clear()
         os.environ.update(request.environment)
+        tempfile.tempdir = None  # the imports may have asked for the parent's
     except Exception as error:  # noqa: BLE001 - a forked process must not go on in its parent's code
         _refuse(CANNOT_START, f"cannot start the container: {error}")
     if request.module:

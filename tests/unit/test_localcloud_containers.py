@@ -395,3 +395,9 @@ def test_command_for_follows_docker(
     entrypoint: list[str] | None, arguments: list[str] | None, expected: tuple[str, ...]
 ) -> None:
     assert command_for(Image("app", ("python", "-m", "app")), entrypoint, arguments, ["train"]) == expected
+
+
+def test_each_container_has_a_temporary_folder_of_its_own(runs: Runs) -> None:
+    container = runs.start("python", "-c", "import tempfile; print(tempfile.gettempdir())")
+    assert container.wait(20) == 0
+    assert runs.lines == [str(runs.base / "tmp")]
