@@ -123,29 +123,26 @@ def make_current(table: str, fleet: str, *, version: str, revision: int) -> str 
 
 def list_fleets(table: str) -> list[str]:
     """Return the names of all fleets that have had a file accepted."""
-    pages = (
-        clients.dynamodb()
-        .get_paginator("query")
-        .paginate(
-            TableName=table,
-            KeyConditionExpression="pk = :fleets",
-            ExpressionAttributeValues={":fleets": {"S": FLEETS_KEY}},
-            ConsistentRead=True,
-        )
-    )
-    return [item["sk"]["S"] for page in pages for item in page["Items"]]
+    return _sort_keys(table, "pk = :fleets", {":fleets": FLEETS_KEY})
 
 
 def list_versions(table: str, fleet: str) -> list[str]:
     """Return the fleet's data set versions for which training was ever started."""
+    values = {":fleet": fleet_key(fleet), ":version": VERSION_SORT_PREFIX}
+    found = _sort_keys(table, "pk = :fleet AND begins_with(sk, :version)", values)
+    return [key.removeprefix(VERSION_SORT_PREFIX) for key in found]
+
+
+def _sort_keys(table: str, condition: str, values: Mapping[str, str]) -> list[str]:
+    """The sort keys of all items that a key condition matches, read consistently, however many pages there are."""
     pages = (
         clients.dynamodb()
         .get_paginator("query")
         .paginate(
             TableName=table,
-            KeyConditionExpression="pk = :fleet AND begins_with(sk, :version)",
-            ExpressionAttributeValues={":fleet": {"S": fleet_key(fleet)}, ":version": {"S": VERSION_SORT_PREFIX}},
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues={name: {"S": value} for name, value in values.items()},
             ConsistentRead=True,
         )
     )
-    return [item["sk"]["S"].removeprefix(VERSION_SORT_PREFIX) for page in pages for item in page["Items"]]
+    return [item["sk"]["S"] for page in pages for item in page["Items"]]
