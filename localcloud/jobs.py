@@ -67,7 +67,8 @@ class Platform:
         slots: how many run at once.
         logs: CloudWatch Logs.
         events: EventBridge.
-        s3: makes a client for an account's S3, and the environment by which a container reaches the same account.
+        s3: makes a client for S3 that acts under a job's role (its ARN).
+        environment: by which a container reaches the same account, under its job's role.
         directory: where containers get their base directories.
         stop_grace: seconds between SIGTERM and SIGKILL (120 on AWS).
     """
@@ -78,8 +79,8 @@ class Platform:
     slots: Slots
     logs: Logs
     events: Events
-    s3: Callable[[Scope], Any]
-    environment: Callable[[Scope], dict[str, str]]
+    s3: Callable[[Scope, str], Any]
+    environment: Callable[[Scope, str], dict[str, str]]
     directory: Path
     stop_grace: float = 10.0
     _live: dict[tuple[Scope, str, str], Live] = field(default_factory=dict)
@@ -163,9 +164,9 @@ class Platform:
             self._taken -= 1
         self.slots.release()
 
-    def transfer(self, scope: Scope) -> S3Transfer:
-        """S3 of an account."""
-        return S3Transfer(self.s3(scope))
+    def transfer(self, scope: Scope, role: str) -> S3Transfer:
+        """S3 as a job's role sees it."""
+        return S3Transfer(self.s3(scope, role))
 
     def base_directory(self, name: str) -> Path:
         """A new directory that is a container's /opt/ml."""

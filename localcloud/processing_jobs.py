@@ -150,7 +150,7 @@ class ProcessingJobs:
         with self._store.changing(record):
             record["ProcessingStartTime"] = now()
         contract.prepare_processing(base, describe=describe(record))
-        transfer = self._platform.transfer(scope)
+        transfer = self._platform.transfer(scope, record["RoleArn"])
         for item in record.get("ProcessingInputs", []):
             source = item["S3Input"]
             transfer.download_prefix(
@@ -164,7 +164,7 @@ class ProcessingJobs:
                 image, application.get("ContainerEntrypoint"), application.get("ContainerArguments"), []
             ),
             environment={
-                **self._platform.environment(scope),
+                **self._platform.environment(scope, record["RoleArn"]),
                 **contract.processing_environment(region=scope.region, environment=record.get("Environment", {})),
             },
             base_dir=base,
@@ -202,7 +202,7 @@ class ProcessingJobs:
 
     def _upload(self, scope: Scope, record: Record, base: Path, only: str | None = None) -> None:
         """Outputs to S3; those with EndOfJob only after success, so that nobody takes half a result for a whole."""
-        transfer = self._platform.transfer(scope)
+        transfer = self._platform.transfer(scope, record["RoleArn"])
         config = record.get("ProcessingOutputConfig", {})
         for item in config.get("Outputs", []):
             target = item["S3Output"]

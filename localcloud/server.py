@@ -234,7 +234,7 @@ def plug_in(settings: Settings, endpoint: str) -> Plugged:
     runtime = ProcessRuntime(logging.getLogger("localcloud.runtime").info)
     clients = Clients(endpoint)
 
-    def job_environment(scope: Scope) -> dict[str, str]:
+    def job_environment(scope: Scope, _role: str) -> dict[str, str]:
         return {
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_DEFAULT_REGION": scope.region,
@@ -253,7 +253,7 @@ def plug_in(settings: Settings, endpoint: str) -> Plugged:
             )
         ),
         events=Events(hooks.put_event),
-        s3=lambda scope: clients.get("s3", scope),
+        s3=lambda scope, _role: clients.get("s3", scope),
         environment=job_environment,
         directory=settings.directory / JOBS,
     )

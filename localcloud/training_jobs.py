@@ -283,7 +283,7 @@ class _Run:
         spec = ContainerSpec(
             image=image,
             command=command,
-            environment={**self._platform.environment(scope), **environment},
+            environment={**self._platform.environment(scope, record["RoleArn"]), **environment},
             base_dir=base,
             name=record["TrainingJobName"],
         )
@@ -296,7 +296,7 @@ class _Run:
         self._finish(base, end, code, scraper)
 
     def _download(self, base: Path) -> None:
-        transfer = self._platform.transfer(self._scope)
+        transfer = self._platform.transfer(self._scope, self._record["RoleArn"])
         for channel in self._record.get("InputDataConfig", []):
             source = channel["DataSource"].get("S3DataSource")
             if source is None:
@@ -331,7 +331,7 @@ class _Run:
     def _upload_model(self, base: Path) -> None:
         output = self._record["OutputDataConfig"]
         prefix = f"{output['S3OutputPath'].rstrip('/')}/{self._record['TrainingJobName']}/output"
-        transfer = self._platform.transfer(self._scope)
+        transfer = self._platform.transfer(self._scope, self._record["RoleArn"])
         if output.get("CompressionType") == "NONE":
             uri = f"{prefix}/model/"
             transfer.upload_tree(base / "model", uri, output.get("KmsKeyId"))
@@ -349,7 +349,7 @@ class _Run:
         packed = base / "output.tar.gz"
         if contract.pack_output(base, packed):
             uri = f"{output['S3OutputPath'].rstrip('/')}/{self._record['TrainingJobName']}/output/output.tar.gz"
-            self._platform.transfer(self._scope).upload_file(packed, uri, output.get("KmsKeyId"))
+            self._platform.transfer(self._scope, self._record["RoleArn"]).upload_file(packed, uri, output.get("KmsKeyId"))
 
     def _secondary(self, status: str) -> None:
         with self._jobs._store.lock:

@@ -80,8 +80,8 @@ class Bench:
                 slots=Slots(slots),
                 logs=Logs(self._log),
                 events=Events(lambda scope, entry: self.events.put(dict(entry))),
-                s3=lambda scope: self.s3,
-                environment=lambda scope: {"AWS_ENDPOINT_URL": "http://localhost"},
+                s3=lambda scope, role: self.s3,
+                environment=lambda scope, role: {"AWS_ENDPOINT_URL": "http://localhost"},
                 directory=directory,
             )
         )
