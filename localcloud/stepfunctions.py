@@ -12,7 +12,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
@@ -21,6 +21,7 @@ from localcloud.api import service_model
 from localcloud.awssdk import AwsSdk
 from localcloud.errors import ApiError
 from localcloud.hooks import Integration, StatesError, TaskRun
+from localcloud.job_family import JobNames
 from localcloud.service import SageMaker
 from localcloud.store import Record, Scope
 
@@ -45,34 +46,8 @@ _ACTIONS = frozenset(
 )
 
 
-class Job(NamedTuple):
-    """What ``.sync`` needs of a kind of job."""
-
-    kind: str
-    member: str  # the job's name in its request
-    status: str
-    describe: str
-    stop: str
-
-
-JOBS = {
-    "createProcessingJob": Job(
-        processing_jobs.KIND,
-        "ProcessingJobName",
-        "ProcessingJobStatus",
-        "DescribeProcessingJob",
-        "StopProcessingJob",
-    ),
-    "createTrainingJob": Job(
-        training_jobs.KIND, "TrainingJobName", "TrainingJobStatus", "DescribeTrainingJob", "StopTrainingJob"
-    ),
-    "createHyperParameterTuningJob": Job(
-        tuning_jobs.KIND,
-        "HyperParameterTuningJobName",
-        "HyperParameterTuningJobStatus",
-        "DescribeHyperParameterTuningJob",
-        "StopHyperParameterTuningJob",
-    ),
+JOBS: dict[str, JobNames] = {
+    f"create{names.stem}": names for names in (processing_jobs.NAMES, training_jobs.NAMES, tuning_jobs.NAMES)
 }
 
 
@@ -109,7 +84,7 @@ class SageMakerTasks:
         self._call(scope, operation, request)
         return self._wait(scope, job, request[job.member], run)
 
-    def _wait(self, scope: Scope, job: Job, name: str, run: TaskRun) -> Record:
+    def _wait(self, scope: Scope, job: JobNames, name: str, run: TaskRun) -> Record:
         live = self._sagemaker.platform.live(scope, job.kind, name)
         while live is not None and not live.finished.wait(LOOK_SECONDS):
             if run.abandoned:
@@ -120,7 +95,7 @@ class SageMakerTasks:
             raise StatesError("States.TaskFailed", json.dumps(described))
         return described
 
-    def _stop(self, scope: Scope, job: Job, name: str) -> None:
+    def _stop(self, scope: Scope, job: JobNames, name: str) -> None:
         try:
             self._sagemaker.perform(scope, job.stop, {job.member: name})
         except ApiError as error:

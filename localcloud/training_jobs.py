@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -10,15 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from localcloud import container_contract as contract
-from localcloud import listing
-from localcloud.api import echo, project, service_model
-from localcloud.containers import ContainerError, ContainerSpec, command_for
-from localcloud.errors import ResourceInUse, ValidationException
-from localcloud.jobs import TERMINAL, End, Live, Platform, limited, run_container, seconds_between
+from localcloud.api import echo
+from localcloud.containers import ContainerSpec, command_for
+from localcloud.errors import ApiError, ResourceInUse, ValidationException
+from localcloud.job_family import JobFamily, JobNames
+from localcloud.jobs import End, Live, run_container, seconds_between
 from localcloud.store import Record, Scope, now
-from localcloud.tags import Tags
 
-KIND = "training-job"
+NAMES = JobNames(
+    kind="training-job",
+    stem="TrainingJob",
+    spoken="training job",
+    end_time="TrainingEndTime",
+    event="SageMaker Training Job State Change",
+)
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 DEFAULT_RUNTIME = 86_400
 
@@ -38,9 +42,10 @@ _MESSAGES = {
 OnMetric = Callable[[str, float], None]
 
 
-class TrainingJobs:
+class TrainingJobs(JobFamily):
     """CreateTrainingJob and its family."""
 
+    names = NAMES
     operations = (
         "CreateTrainingJob",
         "DescribeTrainingJob",
@@ -49,11 +54,6 @@ class TrainingJobs:
         "DeleteTrainingJob",
     )
 
-    def __init__(self, platform: Platform, tags: Tags) -> None:
-        self._platform = platform
-        self._store = platform.store
-        self._tags = tags
-
     # --- operations ---
 
     def create_training_job(self, scope: Scope, request: Record) -> Record:
@@ -61,47 +61,10 @@ class TrainingJobs:
         record, _ = self.start(scope, request)
         return {"TrainingJobArn": record["TrainingJobArn"]}
 
-    def describe_training_job(self, scope: Scope, request: Record) -> Record:
-        """Everything about one job."""
-        with self._store.lock:
-            return describe(self._find(scope, request["TrainingJobName"]))
-
-    def list_training_jobs(self, scope: Scope, request: Record) -> Record:
-        """Summaries, newest first."""
-        with self._store.lock:
-            found = listing.select(
-                self._store.table(scope, KIND).values(), request, name="TrainingJobName", status="TrainingJobStatus"
-            )
-            sort = {"Name": "TrainingJobName", "CreationTime": "CreationTime", "Status": "TrainingJobStatus"}
-            chosen, token = listing.page(found, request, sort=sort)
-            shape = service_model("sagemaker").shape_for("TrainingJobSummary")
-            return {
-                "TrainingJobSummaries": [copy.deepcopy(project(shape, record)) for record in chosen],  # type: ignore[arg-type]
-                "NextToken": token,
-            }
-
-    def stop_training_job(self, scope: Scope, request: Record) -> Record:
-        """Ask a job to stop; its model so far is kept, as on AWS."""
-        with self._store.lock:
-            record = self._find(scope, request["TrainingJobName"])
-            status = record["TrainingJobStatus"]
-            if status in TERMINAL:
-                raise ValidationException(f"The request was rejected because the training job is in status {status}.")
-            self.stop(scope, record)
-        return {}
-
-    def delete_training_job(self, scope: Scope, request: Record) -> Record:
-        """Delete a job that has ended."""
-        with self._store.lock:
-            record = self._find(scope, request["TrainingJobName"])
-            if record["TrainingJobStatus"] not in TERMINAL:
-                raise ResourceInUse(
-                    f"The training job {request['TrainingJobName']} is in status {record['TrainingJobStatus']} and "
-                    "cannot be deleted."
-                )
-            del self._store.table(scope, KIND)[request["TrainingJobName"]]
-            self._tags.drop(scope, record["Arn"])
-        return {}
+    describe_training_job = JobFamily.describe_job
+    list_training_jobs = JobFamily.list_jobs
+    stop_training_job = JobFamily.stop_job  # its model so far is kept, as on AWS
+    delete_training_job = JobFamily.delete_job
 
     # --- used by tuning jobs and by Step Functions too ---
 
@@ -122,74 +85,33 @@ class TrainingJobs:
             then: is called when the job has ended.
             extra: further members of the description (TuningJobArn, TunedHyperParameters).
         """
-        name = request["TrainingJobName"]
         check_request(request)
-        image = self._platform.image(request["AlgorithmSpecification"]["TrainingImage"])
-        record = _new_record(scope, request)
+        image = self.platform.image(request["AlgorithmSpecification"]["TrainingImage"])
+        record = _complete(self.new_record(scope, request["TrainingJobName"]), request)
         record.update(extra)
-        with self._store.lock:
-            table = self._store.table(scope, KIND)
-            if name in table:
-                raise ResourceInUse(
-                    "Training job names must be unique within an AWS account and region, and a training job with this "
-                    f"name already exists ({table[name]['TrainingJobArn']})"
-                )
-            self._tags.put(scope, record["Arn"], request.get("Tags", []))
-            table[name] = record
-            self._transition(record, "Starting")
-        self._emit(scope, record)
-        live = self._platform.launch(
-            scope, KIND, name, lambda live: _Run(self, scope, record, live, on_metric).run(image), then
-        )
+        self.transition(record, "Starting")
+        self.register(scope, record, request.get("Tags", []))
+        live = self.launch(scope, record, lambda live: _Run(self, scope, record, live, on_metric).run(image), then)
         return record, live
 
-    def stop(self, scope: Scope, record: Record) -> None:
-        """Ask a job to stop; one that has ended or is stopping already is left alone. The caller holds the lock."""
-        if record["TrainingJobStatus"] != "InProgress":
-            return
-        with self._store.changing(record):
-            record["TrainingJobStatus"] = "Stopping"
-            self._transition(record, "Stopping")
-        self._emit(scope, record)
-        live = self._platform.live(scope, KIND, record["TrainingJobName"])
-        if live is not None:
-            live.stop()
-
-    def interrupt(self, reason: str) -> list[tuple[Scope, Record]]:
-        """Fail every job that a restart has cut off."""
-        interrupted = []
-        with self._store.lock:
-            for scope, kind, table in self._store.tables():
-                for record in table.values() if kind == KIND else ():
-                    if record["TrainingJobStatus"] not in TERMINAL:
-                        self.end(scope, record, "Failed", "Failed", reason)
-                        interrupted.append((scope, record))
-        return interrupted
-
-    def end(self, scope: Scope, record: Record, status: str, secondary: str, reason: str | None = None) -> None:
-        """Put a job into its final status and tell EventBridge."""
-        with self._store.changing(record):
-            record["TrainingJobStatus"] = status
-            self._transition(record, secondary, message=reason)
+    def end(
+        self, scope: Scope, record: Record, status: str, reason: str | None = None, secondary: str | None = None
+    ) -> None:
+        """Put a job into its final status and tell EventBridge; its secondary status is the same unless given."""
+        with self.store.changing(record):
+            self.transition(record, secondary or status, message=reason)
             record["SecondaryStatusTransitions"][-1]["EndTime"] = now()
-            record["TrainingEndTime"] = now()
-            if reason:
-                record["FailureReason"] = limited(reason)
             if "TrainingStartTime" in record:
-                seconds = seconds_between(record["TrainingStartTime"], record["TrainingEndTime"])
-                record["TrainingTimeInSeconds"] = max(1, seconds)
-                record["BillableTimeInSeconds"] = max(1, seconds)
-        self._emit(scope, record)
+                seconds = max(1, seconds_between(record["TrainingStartTime"], now()))
+                record["TrainingTimeInSeconds"] = record["BillableTimeInSeconds"] = seconds
+            super().end(scope, record, status, reason)
 
-    # --- inside ---
+    def stopping(self, record: Record) -> None:
+        """The secondary status follows."""
+        self.transition(record, "Stopping")
 
-    def _find(self, scope: Scope, name: str) -> Record:
-        record = self._store.table(scope, KIND).get(name)
-        if record is None:
-            raise ValidationException("Requested resource not found.")
-        return record
-
-    def _transition(self, record: Record, secondary: str, message: str | None = None) -> None:
+    def transition(self, record: Record, secondary: str, message: str | None = None) -> None:
+        """Go on to the next secondary status; the caller holds the lock."""
         present = now()
         transitions = record["SecondaryStatusTransitions"]
         if transitions and "EndTime" not in transitions[-1]:
@@ -200,13 +122,25 @@ class TrainingJobs:
         record["SecondaryStatus"] = secondary
         record["LastModifiedTime"] = present
 
-    def _emit(self, scope: Scope, record: Record) -> None:
-        with self._store.lock:
-            if self._store.table(scope, KIND).get(record["TrainingJobName"]) is not record:
-                return  # forgotten by a reset
-            detail = describe(record)
-            detail["Tags"] = self._tags.of(scope, record["Arn"])
-        self._platform.events.emit(scope, "SageMaker Training Job State Change", record["Arn"], detail)
+    # --- in a training job's own words ---
+
+    def describe(self, scope: Scope, record: Record) -> Record:
+        """A copy of the record as DescribeTrainingJob gives it. The caller holds the lock."""
+        described = super().describe(scope, record)
+        # Required in the response, though there is no artefact before the end: SageMaker answers with an empty one.
+        described.setdefault("ModelArtifacts", {"S3ModelArtifacts": ""})
+        return described
+
+    def unknown(self, name: str) -> ApiError:
+        """SageMaker does not name it."""
+        return ValidationException("Requested resource not found.")
+
+    def taken(self, record: Record) -> ApiError:
+        """The error for a name that a job has already."""
+        return ResourceInUse(
+            "Training job names must be unique within an AWS account and region, and a training job with this name "
+            f"already exists ({record['Arn']})"
+        )
 
 
 class _Run:
@@ -216,7 +150,7 @@ class _Run:
         self, jobs: TrainingJobs, scope: Scope, record: Record, live: Live, on_metric: OnMetric | None
     ) -> None:
         self._jobs = jobs
-        self._platform = jobs._platform
+        self._platform = jobs.platform
         self._scope = scope
         self._record = record
         self._live = live
@@ -227,26 +161,13 @@ class _Run:
         """Run to the end; whatever goes wrong ends the job."""
         if self._platform.full:
             self._secondary("Pending")
-        if not self._platform.take_slot(self._live):
-            self._jobs.end(self._scope, self._record, "Stopped", "Stopped")
-            return
-        base = self._platform.base_directory(self._record["TrainingJobName"])
-        try:
-            self._run_in(base, image)
-        except (contract.ContractError, ContainerError) as error:
-            self._fail(str(error))
-        except Exception as error:
-            self._fail(f"InternalServerError: {type(error).__name__}: {error}")
-            raise
-        finally:
-            self._platform.give_slot()
-            self._platform.discard(base)
+        self._jobs.run_in_slot(self._scope, self._record, self._live, lambda base: self._run_in(base, image))
 
     def _run_in(self, base: Path, image: Any) -> None:
         record, scope = self._record, self._scope
         seconds = record["StoppingCondition"].get("MaxRuntimeInSeconds", DEFAULT_RUNTIME)
         self._deadline = time.monotonic() + seconds
-        with self._jobs._store.changing(record):
+        with self._jobs.store.changing(record):
             record["TrainingStartTime"] = now()
         self._secondary("Downloading")
         environment = contract.training_environment(
@@ -310,23 +231,24 @@ class _Run:
         if self._live.forgotten:
             return
         metrics = _final_metrics(scraper)
-        with self._jobs._store.changing(self._record):
+        with self._jobs.store.changing(self._record):
             if metrics:
                 self._record["FinalMetricDataList"] = metrics
         if end == "exited" and code != 0:
             self._upload_output(base)
-            self._fail(contract.training_failure_reason(base, code))
+            reason = contract.training_failure_reason(base, code)
+            self._jobs.fail(self._scope, self._record, self._live, reason)
             return
         if end == "exited":
             self._secondary("Uploading")
         self._upload_output(base)
         self._upload_model(base)
         if end == "stopped":
-            self._jobs.end(self._scope, self._record, "Stopped", "Stopped")
+            self._jobs.end(self._scope, self._record, "Stopped")
         elif end == "timed out":
-            self._jobs.end(self._scope, self._record, "Stopped", "MaxRuntimeExceeded")
+            self._jobs.end(self._scope, self._record, "Stopped", secondary="MaxRuntimeExceeded")
         else:
-            self._jobs.end(self._scope, self._record, "Completed", "Completed")
+            self._jobs.end(self._scope, self._record, "Completed")
 
     def _upload_model(self, base: Path) -> None:
         output = self._record["OutputDataConfig"]
@@ -341,7 +263,7 @@ class _Run:
             if not contract.pack_model(base, packed):
                 return
             transfer.upload_file(packed, uri, output.get("KmsKeyId"))
-        with self._jobs._store.changing(self._record):
+        with self._jobs.store.changing(self._record):
             self._record["ModelArtifacts"] = {"S3ModelArtifacts": uri}
 
     def _upload_output(self, base: Path) -> None:
@@ -349,29 +271,16 @@ class _Run:
         packed = base / "output.tar.gz"
         if contract.pack_output(base, packed):
             uri = f"{output['S3OutputPath'].rstrip('/')}/{self._record['TrainingJobName']}/output/output.tar.gz"
-            self._platform.transfer(self._scope, self._record["RoleArn"]).upload_file(packed, uri, output.get("KmsKeyId"))
+            self._platform.transfer(self._scope, self._record["RoleArn"]).upload_file(
+                packed, uri, output.get("KmsKeyId")
+            )
 
     def _secondary(self, status: str) -> None:
-        with self._jobs._store.lock:
+        with self._jobs.store.lock:
             if self._record["TrainingJobStatus"] != "InProgress":
                 return  # Stopping stands until the end
-            self._jobs._transition(self._record, status)
-        self._jobs._emit(self._scope, self._record)
-
-    def _fail(self, reason: str) -> None:
-        if self._live.cancelled.is_set():
-            self._jobs.end(self._scope, self._record, "Stopped", "Stopped")
-        else:
-            self._jobs.end(self._scope, self._record, "Failed", "Failed", reason)
-
-
-def describe(record: Record) -> Record:
-    """A copy of the record as DescribeTrainingJob gives it."""
-    shape = service_model("sagemaker").operation_model("DescribeTrainingJob").output_shape
-    described = copy.deepcopy(project(shape, record))  # type: ignore[arg-type]
-    # Required in the response, though there is no artefact before the end: SageMaker answers with an empty one.
-    described.setdefault("ModelArtifacts", {"S3ModelArtifacts": ""})
-    return described
+            self._jobs.transition(self._record, status)
+        self._jobs.emit(self._scope, self._record)
 
 
 def check_request(request: Mapping[str, Any]) -> None:
@@ -404,18 +313,9 @@ def check_outputs(output: Mapping[str, Any]) -> None:
         raise ValidationException(f"Invalid S3OutputPath: {output['S3OutputPath']} is not an S3 URI.")
 
 
-def _new_record(scope: Scope, request: Mapping[str, Any]) -> Record:
-    arn = scope.arn(KIND, request["TrainingJobName"])
-    record: Record = {
-        "Arn": arn,
-        "TrainingJobName": request["TrainingJobName"],
-        "TrainingJobArn": arn,
-        "TrainingJobStatus": "InProgress",
-        "SecondaryStatus": "Starting",
-        "SecondaryStatusTransitions": [],
-        "CreationTime": now(),
-        "LastModifiedTime": now(),
-    }
+def _complete(record: Record, request: Mapping[str, Any]) -> Record:
+    """A new record with what the request says and what SageMaker adds."""
+    record.update({"SecondaryStatus": "Starting", "SecondaryStatusTransitions": []})
     record.update(echo(request, "CreateTrainingJob", "DescribeTrainingJob"))
     for flag in (
         "EnableNetworkIsolation",

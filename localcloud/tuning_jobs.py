@@ -14,24 +14,31 @@ from typing import Any
 from localcloud import listing
 from localcloud.api import echo, project, service_model
 from localcloud.errors import ApiError, ResourceInUse, ResourceNotFound, ValidationException
-from localcloud.jobs import Live, Platform, limited
+from localcloud.job_family import JobFamily, JobNames
+from localcloud.jobs import TERMINAL, Live, Platform
 from localcloud.store import Record, Scope, now
 from localcloud.tags import Tags
-from localcloud.training_jobs import KIND as TRAINING_KIND
+from localcloud.training_jobs import NAMES as TRAINING
 from localcloud.training_jobs import TrainingJobs, check_request
 from localcloud.tuning import Search, SearchExhausted, Trial, TuningError
 
-KIND = "hyper-parameter-tuning-job"
-TERMINAL = frozenset({"Completed", "Failed", "Stopped"})
+NAMES = JobNames(
+    kind="hyper-parameter-tuning-job",
+    stem="HyperParameterTuningJob",
+    spoken="hyperparameter tuning job",
+    end_time="HyperParameterTuningEndTime",
+    event="SageMaker HyperParameter Tuning Job State Change",
+)
 # SageMaker gives up after so many training jobs without a single success.
 ATTEMPTS_WITHOUT_SUCCESS = 5
 # What SageMaker lets a tuning job run when the request sets no limit.
 MOST_TRAINING_JOBS = 750
 
 
-class TuningJobs:
+class TuningJobs(JobFamily):
     """CreateHyperParameterTuningJob and its family."""
 
+    names = NAMES
     operations = (
         "CreateHyperParameterTuningJob",
         "DescribeHyperParameterTuningJob",
@@ -42,93 +49,29 @@ class TuningJobs:
     )
 
     def __init__(self, platform: Platform, tags: Tags, training: TrainingJobs) -> None:
-        self._platform = platform
-        self._store = platform.store
-        self._tags = tags
-        self._training = training
+        super().__init__(platform, tags)
+        self.training = training
 
     # --- operations ---
 
     def create_hyper_parameter_tuning_job(self, scope: Scope, request: Record) -> Record:
         """Start a tuning job."""
-        name = request["HyperParameterTuningJobName"]
         plan = self._plan(scope, request)
-        arn = scope.arn(KIND, name)
-        record: Record = {
-            "Arn": arn,
-            "HyperParameterTuningJobName": name,
-            "HyperParameterTuningJobArn": arn,
-            "HyperParameterTuningJobStatus": "InProgress",
-            "CreationTime": now(),
-            "LastModifiedTime": now(),
-        }
+        record = self.new_record(scope, request["HyperParameterTuningJobName"])
         record.update(echo(request, "CreateHyperParameterTuningJob", "DescribeHyperParameterTuningJob"))
-        with self._store.lock:
-            table = self._store.table(scope, KIND)
-            if name in table:
-                raise ResourceInUse(
-                    f"A hyperparameter tuning job with the name, {name}, already exists. Choose a different name."
-                )
-            self._tags.put(scope, arn, request.get("Tags", []))
-            table[name] = record
-        self._emit(scope, record)
-        self._platform.launch(scope, KIND, name, lambda live: _Run(self, scope, record, live, plan).run())
-        return {"HyperParameterTuningJobArn": arn}
+        self.register(scope, record, request.get("Tags", []))
+        self.launch(scope, record, lambda live: _Run(self, scope, record, live, plan).run())
+        return {"HyperParameterTuningJobArn": record["Arn"]}
 
-    def describe_hyper_parameter_tuning_job(self, scope: Scope, request: Record) -> Record:
-        """Everything about one job, counters and the best training job so far included."""
-        with self._store.lock:
-            return self.describe(scope, self._find(scope, request["HyperParameterTuningJobName"]))
-
-    def list_hyper_parameter_tuning_jobs(self, scope: Scope, request: Record) -> Record:
-        """Summaries, newest first."""
-        with self._store.lock:
-            found = listing.select(
-                self._store.table(scope, KIND).values(),
-                request,
-                name="HyperParameterTuningJobName",
-                status="HyperParameterTuningJobStatus",
-            )
-            sort = {
-                "Name": "HyperParameterTuningJobName",
-                "CreationTime": "CreationTime",
-                "Status": "HyperParameterTuningJobStatus",
-            }
-            chosen, token = listing.page(found, request, sort=sort)
-            return {
-                "HyperParameterTuningJobSummaries": [self._summary(scope, record) for record in chosen],
-                "NextToken": token,
-            }
-
-    def stop_hyper_parameter_tuning_job(self, scope: Scope, request: Record) -> Record:
-        """Ask a job and its training jobs to stop."""
-        with self._store.lock:
-            record = self._find(scope, request["HyperParameterTuningJobName"])
-            status = record["HyperParameterTuningJobStatus"]
-            if status in TERMINAL:
-                raise ValidationException(
-                    f"The request was rejected because the hyperparameter tuning job is in status {status}."
-                )
-            self.stop(scope, record)
-        return {}
-
-    def delete_hyper_parameter_tuning_job(self, scope: Scope, request: Record) -> Record:
-        """Delete a job that has ended; its training jobs stay."""
-        with self._store.lock:
-            record = self._find(scope, request["HyperParameterTuningJobName"])
-            if record["HyperParameterTuningJobStatus"] not in TERMINAL:
-                raise ValidationException(
-                    "The request was rejected because the hyperparameter tuning job is in status "
-                    f"{record['HyperParameterTuningJobStatus']}."
-                )
-            del self._store.table(scope, KIND)[request["HyperParameterTuningJobName"]]
-            self._tags.drop(scope, record["Arn"])
-        return {}
+    describe_hyper_parameter_tuning_job = JobFamily.describe_job
+    list_hyper_parameter_tuning_jobs = JobFamily.list_jobs
+    stop_hyper_parameter_tuning_job = JobFamily.stop_job  # its training jobs are stopped too
+    delete_hyper_parameter_tuning_job = JobFamily.delete_job  # its training jobs stay
 
     def list_training_jobs_for_hyper_parameter_tuning_job(self, scope: Scope, request: Record) -> Record:
         """The training jobs that a tuning job has started."""
-        with self._store.lock:
-            record = self._find(scope, request["HyperParameterTuningJobName"])
+        with self.store.lock:
+            record = self.find(scope, request["HyperParameterTuningJobName"])
             children = [{**child, "FinalObjectiveMetricValue": _value(child)} for child in self.children(scope, record)]
             found = listing.select(children, request, name="TrainingJobName", status="TrainingJobStatus")
             sort = {
@@ -140,48 +83,16 @@ class TuningJobs:
             chosen, token = listing.page(found, request, sort=sort, default_sort="Name", default_order="Ascending")
             return {"TrainingJobSummaries": [_child_summary(child) for child in chosen], "NextToken": token}
 
-    # --- used elsewhere in localcloud ---
-
-    def stop(self, scope: Scope, record: Record) -> None:
-        """Ask a job to stop; one that has ended or is stopping already is left alone. The caller holds the lock."""
-        if record["HyperParameterTuningJobStatus"] != "InProgress":
-            return
-        with self._store.changing(record):
-            record["HyperParameterTuningJobStatus"] = "Stopping"
-        self._emit(scope, record)
-        live = self._platform.live(scope, KIND, record["HyperParameterTuningJobName"])
-        if live is not None:
-            live.stop()
-
-    def interrupt(self, reason: str) -> list[tuple[Scope, Record]]:
-        """Fail every job that a restart has cut off."""
-        interrupted = []
-        with self._store.lock:
-            for scope, kind, table in self._store.tables():
-                for record in table.values() if kind == KIND else ():
-                    if record["HyperParameterTuningJobStatus"] not in TERMINAL:
-                        self.end(scope, record, "Failed", reason)
-                        interrupted.append((scope, record))
-        return interrupted
-
-    def end(self, scope: Scope, record: Record, status: str, reason: str | None = None) -> None:
-        """Put a job into its final status and tell EventBridge."""
-        with self._store.changing(record):
-            record["HyperParameterTuningJobStatus"] = status
-            record["HyperParameterTuningEndTime"] = now()
-            if reason:
-                record["FailureReason"] = limited(reason)
-        self._emit(scope, record)
+    # --- in a tuning job's own words ---
 
     def children(self, scope: Scope, record: Record) -> list[Record]:
         """The training jobs of a tuning job, in order. The caller holds the lock."""
-        table = self._store.table(scope, TRAINING_KIND)
+        table = self.store.table(scope, TRAINING.kind)
         return [table[name] for name in record.get("_children", []) if name in table]
 
     def describe(self, scope: Scope, record: Record) -> Record:
         """A copy of the record as DescribeHyperParameterTuningJob gives it. The caller holds the lock."""
-        shape = service_model("sagemaker").operation_model("DescribeHyperParameterTuningJob").output_shape
-        described = copy.deepcopy(project(shape, record))  # type: ignore[arg-type]
+        described = super().describe(scope, record)
         children = self.children(scope, record)
         described.update(_counters(children))
         described["ConsumedResources"] = {
@@ -192,28 +103,35 @@ class TuningJobs:
             described["BestTrainingJob"] = _child_summary(best)
         return described
 
-    # --- inside ---
-
-    def _find(self, scope: Scope, name: str) -> Record:
-        record = self._store.table(scope, KIND).get(name)
-        if record is None:
-            raise ResourceNotFound(f"Amazon SageMaker can't find a tuning job called {name}. Type another name.")
-        return record
-
-    def _summary(self, scope: Scope, record: Record) -> Record:
+    def summary(self, scope: Scope, record: Record) -> Record:
+        """A copy of the record as the list gives it. The caller holds the lock."""
         shape = service_model("sagemaker").shape_for("HyperParameterTuningJobSummary")
         summary = project(shape, self.describe(scope, record))  # type: ignore[arg-type]
         config = record["HyperParameterTuningJobConfig"]
         return {**summary, "Strategy": config["Strategy"], "ResourceLimits": dict(config["ResourceLimits"])}
 
-    def _emit(self, scope: Scope, record: Record) -> None:
-        with self._store.lock:
-            if self._store.table(scope, KIND).get(record["HyperParameterTuningJobName"]) is not record:
-                return  # forgotten by a reset
-            detail = self.describe(scope, record)
-            detail.pop("BestTrainingJob", None)  # the event has none: one must describe the job
-            detail["Tags"] = self._tags.of(scope, record["Arn"])
-        self._platform.events.emit(scope, "SageMaker HyperParameter Tuning Job State Change", record["Arn"], detail)
+    def event_detail(self, scope: Scope, record: Record) -> Record:
+        """The event does not tell the best training job: one must describe the tuning job."""
+        detail = self.describe(scope, record)
+        detail.pop("BestTrainingJob", None)
+        return detail
+
+    def unknown(self, name: str) -> ApiError:
+        """The error for a job that there is not."""
+        return ResourceNotFound(f"Amazon SageMaker can't find a tuning job called {name}. Type another name.")
+
+    def taken(self, record: Record) -> ApiError:
+        """The error for a name that a job has already."""
+        return ResourceInUse(
+            f"A hyperparameter tuning job with the name, {record[NAMES.member]}, already exists. Choose a different "
+            "name."
+        )
+
+    def busy(self, record: Record) -> ApiError:
+        """The error for the deletion of a job that has not ended."""
+        return self.not_in_this_status(record)
+
+    # --- inside ---
 
     def _plan(self, scope: Scope, request: Record) -> Plan:
         """The search and the training job's request behind a tuning job.
@@ -245,7 +163,7 @@ class TuningJobs:
             )
         training = _training_request(definition)
         check_request(training)
-        self._platform.image(training["AlgorithmSpecification"]["TrainingImage"])
+        self.platform.image(training["AlgorithmSpecification"]["TrainingImage"])
         try:
             search = Search(
                 strategy=config["Strategy"],
@@ -274,9 +192,9 @@ class TuningJobs:
 
     def _parents(self, scope: Scope, request: Record) -> list[tuple[dict[str, str], float]]:
         results = []
-        with self._store.lock:
+        with self.store.lock:
             for parent in request.get("WarmStartConfig", {}).get("ParentHyperParameterTuningJobs", []):
-                record = self._find(scope, parent["HyperParameterTuningJobName"])
+                record = self.find(scope, parent["HyperParameterTuningJobName"])
                 if record["HyperParameterTuningJobStatus"] not in TERMINAL:
                     raise ValidationException(
                         f"The parent tuning job {parent['HyperParameterTuningJobName']} has not ended yet."
@@ -308,9 +226,9 @@ class _Run:
 
     def __init__(self, jobs: TuningJobs, scope: Scope, record: Record, live: Live, plan: Plan) -> None:
         self._jobs = jobs
-        self._store = jobs._store
-        self._training = jobs._training
-        self._platform = jobs._platform
+        self._store = jobs.store
+        self._training = jobs.training
+        self._platform = jobs.platform
         self._scope = scope
         self._record = record
         self._live = live
