@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from localcloud import daemon
+from localcloud import daemon, quotas
 from localcloud.errors import LocalcloudError
 
 
@@ -32,6 +32,13 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
     start.add_argument("--image", type=Path, action="append", default=[], help="image map (TOML); may be given again")
     start.add_argument("--slots", type=int, help="jobs at once (default: the CPUs)")
+    start.add_argument(
+        "--quota",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help='a service quota, such as "ml.m5.large for training job usage=2"; may be given again',
+    )
     start.add_argument("--forget", action="store_true", help="keep no state over a stop")
     start.add_argument("--foreground", action="store_true", help="stay in the foreground; Ctrl-C stops it")
     start.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
@@ -74,6 +81,7 @@ def _start(options: argparse.Namespace) -> int:
                 port=options.port,
                 images=images,
                 slots=options.slots,
+                quotas=quotas.parse(options.quota),
                 keep=not options.forget,
                 log_level=options.log_level,
             )
@@ -83,6 +91,7 @@ def _start(options: argparse.Namespace) -> int:
         port=options.port,
         images=images,
         slots=options.slots,
+        quotas=quotas.parse(options.quota),
         keep=not options.forget,
         log_level=options.log_level,
     )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,7 @@ def start(
     port: int = 0,
     images: Sequence[Path] = (),
     slots: int | None = None,
+    quotas: Mapping[str, int] | None = None,
     keep: bool = True,
     log_level: str = "INFO",
 ) -> Running:
@@ -77,6 +78,8 @@ def start(
         command += ["--image", str(image)]
     if slots is not None:
         command += ["--slots", str(slots)]
+    for name, value in (quotas or {}).items():
+        command += ["--quota", f"{name}={value}"]
     if not keep:
         command += ["--forget"]
     with (directory / LOG_FILE).open("ab") as log:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,14 @@ class JobFamily:
         """What an event tells of the job, tags excepted. The caller holds the lock."""
         return self.describe(scope, record)
 
+    def instances(self, record: Record) -> Counter[str]:
+        """The instances that a job occupies while it runs, by the quota that they count against."""
+        return Counter()
+
+    def check_quotas(self, scope: Scope, record: Record) -> None:
+        """Refuse a new job that would go over a quota. The caller holds the lock."""
+        self.check_instances(scope, self.instances(record))
+
     def unknown(self, name: str) -> ApiError:
         """The error for a job that there is not."""
         return ValidationException(f"Could not find requested job with name: {name}")
@@ -183,13 +192,14 @@ class JobFamily:
         """Put a new job into the store and tell EventBridge.
 
         Raises:
-            ApiError: the name is taken, or the tags are wrong.
+            ApiError: the name is taken, a quota is used up, or the tags are wrong.
         """
         name = record[self.names.member]
         with self.store.lock:
             table = self.store.table(scope, self.names.kind)
             if name in table:
                 raise self.taken(table[name])
+            self.check_quotas(scope, record)
             self.tags.put(scope, record["Arn"], tags)
             table[name] = record
         self.emit(scope, record)
@@ -266,6 +276,26 @@ class JobFamily:
         if record is None:
             raise self.unknown(name)
         return record
+
+    def occupied(self, scope: Scope) -> Counter[str]:
+        """The instances of all running jobs of this kind, by quota. The caller holds the lock."""
+        used: Counter[str] = Counter()
+        for record in self.store.table(scope, self.names.kind).values():
+            if record[self.names.status] not in TERMINAL:
+                used += self.instances(record)
+        return used
+
+    def check_instances(self, scope: Scope, more: Counter[str]) -> None:
+        """Refuse a job whose instances would go over a quota. The caller holds the lock.
+
+        Raises:
+            ResourceLimitExceeded: in AWS's words.
+        """
+        used, quotas = self.occupied(scope), self.platform.quotas
+        for name, count in more.items():
+            quotas.check(name, used[name], count)
+        total = f"Number of instances across all {self.names.spoken}s"
+        quotas.check(total, used.total(), more.total())
 
     def emit(self, scope: Scope, record: Record) -> None:
         """Tell EventBridge what has become of a job."""

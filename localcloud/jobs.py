@@ -18,6 +18,7 @@ from localcloud.errors import ValidationException
 from localcloud.events import Events
 from localcloud.images import Image, ImageMap, ImageNotFound
 from localcloud.logs import Logs, LogStream
+from localcloud.quotas import Quotas
 from localcloud.slots import Slots
 from localcloud.store import Scope, Store
 
@@ -70,6 +71,7 @@ class Platform:
         s3: makes a client for S3 that acts under a job's role (its ARN).
         environment: by which a container reaches the same account, under its job's role.
         directory: where containers get their base directories.
+        quotas: how much of what an account may have at once.
         stop_grace: seconds between SIGTERM and SIGKILL (120 on AWS).
     """
 
@@ -82,6 +84,7 @@ class Platform:
     s3: Callable[[Scope, str], Any]
     environment: Callable[[Scope, str], dict[str, str]]
     directory: Path
+    quotas: Quotas = field(default_factory=Quotas)
     stop_grace: float = 10.0
     _live: dict[tuple[Scope, str, str], Live] = field(default_factory=dict)
     _taken: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,11 @@ class ProcessingJobs(JobFamily):
     list_processing_jobs = JobFamily.list_jobs
     stop_processing_job = JobFamily.stop_job
     delete_processing_job = JobFamily.delete_job
+
+    def instances(self, record: Record) -> Counter[str]:
+        """Its cluster's."""
+        cluster = record["ProcessingResources"]["ClusterConfig"]
+        return Counter({f"{cluster['InstanceType']} for processing job usage": cluster["InstanceCount"]})
 
     # --- the job's thread ---
 

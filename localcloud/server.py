@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,6 +44,7 @@ class Settings:
         port: 0 for a free one.
         images: image maps (TOML).
         slots: how many jobs run at once; None for as many as there are CPUs.
+        quotas: service quotas by AWS's names, before AWS's own (localcloud.quotas).
         keep: whether the state survives a clean stop.
         account: the account of callers whose access key is not itself an account.
         region: the region of callers who name none.
@@ -54,6 +55,7 @@ class Settings:
     port: int = 0
     images: tuple[Path, ...] = ()
     slots: int | None = None
+    quotas: Mapping[str, int] = field(default_factory=dict)
     keep: bool = True
     account: str = "000000000000"
     region: str = "us-east-1"
@@ -225,6 +227,7 @@ def plug_in(settings: Settings, endpoint: str) -> Plugged:
     from localcloud.images import ImageMap
     from localcloud.jobs import Platform
     from localcloud.logs import Logs
+    from localcloud.quotas import Quotas
     from localcloud.service import SageMaker
     from localcloud.slots import Slots
     from localcloud.stepfunctions import SageMakerTasks, integrations
@@ -247,6 +250,7 @@ def plug_in(settings: Settings, endpoint: str) -> Plugged:
         images=images,
         runtime=runtime,
         slots=Slots(settings.slots),
+        quotas=Quotas(settings.quotas),
         logs=Logs(
             lambda scope, operation, request: hooks.call_json_service(
                 scope, "logs", f"Logs_20140328.{operation}", request

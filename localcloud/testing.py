@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,13 +59,18 @@ class Cloud:
 
 
 @contextmanager
-def localcloud(directory: Path, images: Sequence[Path] = (), slots: int | None = None) -> Iterator[Cloud]:
+def localcloud(
+    directory: Path,
+    images: Sequence[Path] = (),
+    slots: int | None = None,
+    quotas: Mapping[str, int] | None = None,
+) -> Iterator[Cloud]:
     """A localcloud that keeps nothing, from the start to the end of the block.
 
     Raises:
         StartFailed: with the end of its log.
     """
-    running = daemon.start(directory, images=images, slots=slots, keep=False)
+    running = daemon.start(directory, images=images, slots=slots, quotas=quotas, keep=False)
     try:
         yield Cloud(running)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,6 +131,19 @@ class TrainingJobs(JobFamily):
         # Required in the response, though there is no artefact before the end: SageMaker answers with an empty one.
         described.setdefault("ModelArtifacts", {"S3ModelArtifacts": ""})
         return described
+
+    def instances(self, record: Record) -> Counter[str]:
+        """Those of its cluster, or of each group of it; spot instances have a quota of their own."""
+        kind = "spot training job" if record.get("EnableManagedSpotTraining") else "training job"
+        used: Counter[str] = Counter()
+        for group in record["ResourceConfig"].get("InstanceGroups") or [record["ResourceConfig"]]:
+            used[f"{group['InstanceType']} for {kind} usage"] += group["InstanceCount"]
+        return used
+
+    def check_quotas(self, scope: Scope, record: Record) -> None:
+        """A tuning job's training jobs were checked together with it."""
+        if "TuningJobArn" not in record:
+            super().check_quotas(scope, record)
 
     def unknown(self, name: str) -> ApiError:
         """SageMaker does not name it."""
