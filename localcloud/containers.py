@@ -59,8 +59,8 @@ class ContainerError(LocalcloudError, RuntimeError):
 
 @dataclass
 class ContainerSpec:
-    """What to run. `base_dir` becomes SAGEMAKER_BASE_DIR (the container's /opt/ml) and, unless the image names
-    a workdir, the current directory."""
+    """What to run. `base_dir` is the container's /opt/ml (see opt_ml.py), also under the name SAGEMAKER_BASE_DIR, and,
+    unless the image names a workdir, the current directory."""
 
     image: Image
     command: tuple[str, ...]  # the full argv, see command_for
@@ -330,6 +330,7 @@ class ProcessRuntime:
         request: dict[str, object] = {
             "environment": environment,
             "workdir": str(spec.image.workdir or spec.base_dir),
+            "base": str(spec.base_dir),
         }
         module = _module_command(spec.command)
         if module and self._is_warm(spec, environment):

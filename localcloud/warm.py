@@ -20,6 +20,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import runpy
@@ -50,6 +51,19 @@ NOT_FOUND = 127
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
+def _neighbour(name: str) -> ModuleType:
+    """A module of this folder, which is not on the path."""
+    spec = importlib.util.spec_from_file_location(name, os.path.join(os.path.dirname(__file__), f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_opt_ml = _neighbour("opt_ml")
+
+
 @dataclass
 class Request:
     """One container to start, as the server sends it; the output and control descriptors come with it."""
@@ -58,6 +72,7 @@ class Request:
     module: bool  # argv is [module, arguments…], to be run in this process; otherwise a command to exec
     environment: dict[str, str]
     workdir: str
+    base: str  # becomes the job's /opt/ml
 
 
 def launch(control: socket.socket, preload: list[str], watch: list[str]) -> Request:
@@ -216,6 +231,7 @@ def _become(request: Request, output: int, init: int) -> Request:
         os.close(output)
         with contextlib.suppress(PermissionError):
             os.setpgid(0, 0)
+        _mount_opt_ml(request.base)  # before the next line, which a change of namespaces undoes
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != init:
             os._exit(CANNOT_START)
@@ -237,6 +253,15 @@ def _become(request: Request, output: int, init: int) -> Request:
         _refuse(NOT_FOUND, f"exec: {command!r}: not found (PATH={request.environment.get('PATH', '')})")
     except (OSError, ValueError) as error:
         _refuse(CANNOT_RUN, f"exec: {command!r}: {error}")
+
+
+def _mount_opt_ml(base: str) -> None:
+    try:
+        _opt_ml.mount(base)
+    except OSError as error:
+        print(
+            f"localcloud: no /opt/ml here ({error}): the container's files are in {base}", file=sys.stderr, flush=True
+        )
 
 
 def run(request: Request) -> None:
