@@ -62,6 +62,7 @@ _EVENTBRIDGE = "ministack.services.eventbridge"
 _LAMBDA = "ministack.services.lambda_svc"
 _S3 = "ministack.services.s3"
 _PROVISIONERS = "ministack.services.cloudformation.provisioners"
+_IAM = "ministack.core.iam_evaluator"
 
 _TASK = ("state_def", "raw_input", "execution", "ctx")
 _STATE = ("state_def", "raw_input", "ctx")
@@ -84,6 +85,28 @@ HOOKS = {
     "responses.region": Hook(_RESPONSES, "get_region", ()),
     "responses.scope": Hook(_RESPONSES, "request_scope", ("account_id", "region")),
     "cloudformation.types": Hook(_PROVISIONERS, "_RESOURCE_HANDLERS", kind=dict),
+    "app.pin_origin": Hook(_APP, "pin_request_origin", ("source_ip", "secure_transport")),
+    "router.access_key": Hook(_ROUTER, "extract_access_key_id", ("headers", "query_params")),
+    "iam.enforce": Hook(
+        _IAM, "enforce", ("access_key_id", "iam_action", "service", "region", "resource_arn", "service_context")
+    ),
+    "iam.denied": Hook(
+        "ministack.core.iam_actions",
+        "access_denied_response",
+        (
+            *("service", "action", "principal_arn", "request_id", "error_code", "message", "headers", "resource_arn"),
+            *("explicit_deny", "resource_policy_arn"),
+        ),
+    ),
+    "iam.origin": Hook(_IAM, "_request_origin", kind=contextvars.ContextVar),
+    "iam.context": Hook(_IAM, "EvalContext", kind=type),
+    "iam.auth_error": Hook(_IAM, "AuthError", kind=type),
+    "iam.resource_policy": Hook(_IAM, "_resource_policy", ("service", "resource_arn")),
+    "iam.evaluate_resource_policy": Hook(
+        _IAM, "evaluate_resource_policy", ("doc", "ctx", "service", "named_only", "direct_only")
+    ),
+    "iam.roles": Hook("ministack.services.iam", "_roles"),
+    "sts.register": Hook("ministack.services.sts", "register_session", ("access_key", "session")),
     "events.put": Hook(_EVENTBRIDGE, "_put_events", ("data", "allow_aws_source")),
     "events.dispatch": Hook(_EVENTBRIDGE, "_dispatch_event", ("event", "view")),
     "events.to_lambda": Hook(_EVENTBRIDGE, "_dispatch_to_lambda", ("arn", "payload")),
