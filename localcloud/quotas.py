@@ -87,9 +87,9 @@ class Quotas:
         if limit is not None and used + more > limit:
             raise ResourceLimitExceeded(
                 f"The account-level service limit '{name}' is {limit} {unit}, with current utilization of {used} "
-                f"{unit} and a request delta of {more} {unit}. Please use AWS Service Quotas to request an increase for this "
-                "quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this "
-                "quota."
+                f"{unit} and a request delta of {more} {unit}. Please use AWS Service Quotas to request an increase "
+                "for this quota. If AWS Service Quotas is not available, contact AWS support to request an increase "
+                "for this quota."
             )
 
 

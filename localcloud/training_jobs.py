@@ -16,6 +16,7 @@ from localcloud.errors import ApiError, ResourceInUse, ValidationException
 from localcloud.job_family import JobFamily, JobNames
 from localcloud.jobs import End, Live, run_container, seconds_between
 from localcloud.store import Record, Scope, now
+from localcloud.training_request import DEFAULT_RUNTIME, check_request
 
 NAMES = JobNames(
     kind="training-job",
@@ -25,7 +26,6 @@ NAMES = JobNames(
     event="SageMaker Training Job State Change",
 )
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-DEFAULT_RUNTIME = 86_400
 
 _MESSAGES = {
     "Starting": "Starting the training job",
@@ -295,36 +295,6 @@ class _Run:
                 return  # Stopping stands until the end
             self._jobs.transition(self._record, status)
         self._jobs.emit(self._scope, self._record)
-
-
-def check_request(request: Mapping[str, Any]) -> None:
-    """What the service model leaves open but SageMaker refuses.
-
-    Raises:
-        ValidationException: as SageMaker words it, or nearly so.
-    """
-    algorithm = request.get("AlgorithmSpecification")
-    if algorithm is None or not algorithm.get("TrainingImage"):
-        raise ValidationException(
-            "TrainingImage must be provided in AlgorithmSpecification: localcloud has no built-in or marketplace "
-            "algorithms."
-        )
-    if request.get("ResourceConfig") is None:
-        raise ValidationException("ResourceConfig must be provided.")
-    check_outputs(request["OutputDataConfig"])
-    channels = [channel["ChannelName"] for channel in request.get("InputDataConfig", [])]
-    if len(set(channels)) != len(channels):
-        raise ValidationException("Duplicate channel names are not allowed in InputDataConfig.")
-    try:
-        contract.MetricScraper(algorithm.get("MetricDefinitions", []))
-    except ValueError as error:
-        raise ValidationException(f"Invalid metric definition: {error}") from error
-
-
-def check_outputs(output: Mapping[str, Any]) -> None:
-    """The output path must be in S3."""
-    if not output["S3OutputPath"].startswith("s3://"):
-        raise ValidationException(f"Invalid S3OutputPath: {output['S3OutputPath']} is not an S3 URI.")
 
 
 def _complete(record: Record, request: Mapping[str, Any]) -> Record:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 STRATEGIES = ("Bayesian", "Random", "Grid", "Hyperband")
 SCALINGS = ("Auto", "Linear", "Logarithmic", "ReverseLogarithmic")
 
+# Where Hyperband looks for the number of epochs, and the most that there may be.
+_EPOCHS = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
+_MOST_RESOURCE = 20_000
+
 # ScalingType Auto searches a positive range on a logarithmic scale from this ratio of its ends on.
 _AUTO_LOG_RATIO = 100.0
 
@@ -101,6 +105,7 @@ class Search:
         self._trials: list[_State] = []
         self._grid: list[tuple[str, ...]] | None = None
         self._study: optuna.Study | None = None
+        self._most_resource: int | None = None
         self.size = max_jobs
         if strategy == "Grid":
             continuous = [parameter.name for parameter in self._parameters if not isinstance(parameter, _Categorical)]
@@ -111,7 +116,9 @@ class Search:
             self._grid = list(itertools.product(*values))
             self.size = len(self._grid)
         else:
-            self._study = _study(strategy, objective_type, seed, max_jobs, hyperband or {})
+            resources = _resources(hyperband or {}, static) if self._hyperband else (1, None)
+            self._most_resource = resources[1]
+            self._study = _study(strategy, objective_type, seed, max_jobs, resources)
             for hyperparameters, value in warm_start:
                 self._learn(self._study, hyperparameters, value)
 
@@ -147,6 +154,8 @@ class Search:
             state.curve.append(value)
             epoch = len(state.curve)
             if self._hyperband and state.optuna is not None:
+                if self._most_resource is not None and epoch > self._most_resource:
+                    return True
                 state.optuna.report(value, epoch)
                 return bool(state.optuna.should_prune())
             if not self._early_stopping:
@@ -348,7 +357,7 @@ def _logarithmic(scaling: str, low: float, high: float) -> bool:
 
 
 def _study(
-    strategy: str, objective_type: str, seed: int | None, max_jobs: int, hyperband: dict[str, int]
+    strategy: str, objective_type: str, seed: int | None, max_jobs: int, resources: tuple[int, int | None]
 ) -> optuna.Study:
     import optuna
 
@@ -365,11 +374,31 @@ def _study(
         sampler = optuna.samplers.RandomSampler(seed=seed)
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if strategy == "Hyperband":
-        least = hyperband.get("MinResource", 1)
-        most = hyperband.get("MaxResource")
-        _require(most is None or most > least >= 1, f"MaxResource {most} must be greater than MinResource {least}")
+        least, most = resources
         pruner = optuna.pruners.HyperbandPruner(min_resource=least, max_resource=most or "auto", reduction_factor=3)
     return optuna.create_study(direction=objective_type.lower(), sampler=sampler, pruner=pruner)
+
+
+def _resources(config: dict[str, int], static: dict[str, str]) -> tuple[int, int]:
+    """MinResource and MaxResource; the latter is inferred from the number of epochs, as SageMaker does.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_HyperbandStrategyConfig.html
+    """
+    least, most = config.get("MinResource", 1), config.get("MaxResource")
+    if most is None:
+        told = [static[key] for key in _EPOCHS if static.get(key, "").isdigit()]
+        _require(
+            bool(told),
+            "MaxResource is required in HyperbandStrategyConfig: it cannot be inferred from the static hyperparameters "
+            f"({_listed(_EPOCHS)})",
+        )
+        most = int(told[0])
+        least = min(least, most)
+    _require(
+        1 <= least <= most <= _MOST_RESOURCE,
+        f"MaxResource {most} must be greater than MinResource {least}, and at most {_MOST_RESOURCE}",
+    )
+    return least, most
 
 
 def _require(condition: bool, message: str) -> None:
