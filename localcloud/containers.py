@@ -23,6 +23,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from localcloud import warm as _warm
 from localcloud.errors import LocalcloudError
@@ -39,7 +40,7 @@ _DRAIN_SECONDS = 5.0
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 
 # One compute thread a job: as many jobs as CPUs run side by side, and more threads would only contend.
-_THREADS = (
+THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -69,8 +70,31 @@ class ContainerSpec:
     name: str
 
 
-class Container:
-    """One running container. Made by ProcessRuntime.start."""
+class Container(Protocol):
+    """One running container, whatever runs it."""
+
+    @property
+    def pid(self) -> int:
+        """The process on this machine."""
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether it ended because its memory limit was reached; known once it has ended."""
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Exit code once it has ended and all its output was delivered; None on timeout; -N if signal N ended it."""
+
+    def stop(self, grace: float = 30.0) -> None:
+        """SIGTERM, SIGKILL after `grace` seconds; returns when nothing of it is left."""
+
+    def kill(self) -> None:
+        """SIGKILL, without waiting."""
+
+
+class ProcessContainer:
+    """A container that is a process of this machine. Made by ProcessRuntime.start."""
+
+    out_of_memory = False  # there are no limits
 
     def __init__(
         self, pid: int, orders: socket.socket, output: int, on_line: Callable[[str], None], log: Callable[[str], None]
@@ -79,12 +103,12 @@ class Container:
         self.pid = pid
         self._orders = orders
         self._output = output
-        self._on_line = on_line
-        self._log = log
+        self._lines = Lines(
+            on_line, lambda trouble: log(f"The listener of container {pid} failed on a line:\n{trouble}")
+        )
         self._sending = threading.Lock()
         self._done = threading.Event()
         self._code: int | None = None
-        self._listener_failed = False
         threading.Thread(target=self._follow, name=f"container-{pid}", daemon=True).start()
 
     def wait(self, timeout: float | None = None) -> int | None:
@@ -110,7 +134,7 @@ class Container:
 
     def _follow(self) -> None:
         """Read output and news of the end, until both are through."""
-        lines = _Lines(self._deliver)
+        lines = self._lines
         news = b""
         ended = None
         with selectors.DefaultSelector() as selector:
@@ -145,20 +169,15 @@ class Container:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    def _deliver(self, line: str) -> None:
-        try:
-            self._on_line(line)
-        except Exception:  # noqa: BLE001 - a listener's fault must not block the container on a full pipe
-            if not self._listener_failed:
-                self._listener_failed = True  # said once: it may well fail on every line
-                self._log(f"The listener of container {self.pid} failed on a line:\n{traceback.format_exc()}")
 
-
-class _Lines:
+class Lines:
     """Cuts a stream of bytes into lines of at most MAX_LINE bytes."""
 
-    def __init__(self, deliver: Callable[[str], None]) -> None:
-        self._deliver = deliver
+    def __init__(self, on_line: Callable[[str], None], complain: Callable[[str], None]) -> None:
+        """`on_line` gets each line; `complain` the traceback of its first failure."""
+        self._on_line = on_line
+        self._complain = complain
+        self._failed = False
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> None:
@@ -188,6 +207,14 @@ class _Lines:
             self._deliver(line[begin:end].decode("utf-8", "replace"))
             begin = end
         return line[begin:]
+
+    def _deliver(self, line: str) -> None:
+        try:
+            self._on_line(line)
+        except Exception:  # noqa: BLE001 - a listener's fault must not block the container on a full pipe
+            if not self._failed:
+                self._failed = True  # said once: it may well fail on every line
+                self._complain(traceback.format_exc())
 
 
 class _Launcher:
@@ -308,7 +335,7 @@ class ProcessRuntime:
         self._lock = threading.Lock()
         self._closed = False
         self._launchers: dict[Image | None, _Launcher] = {}
-        self._containers: set[Container] = set()
+        self._containers: set[ProcessContainer] = set()
         # PR_SET_PDEATHSIG fires when the *thread* that forked dies: launchers are spawned by one that lives as long
         # as this runtime.
         self._spawner = ThreadPoolExecutor(1, "localcloud-spawner")
@@ -374,11 +401,13 @@ class ProcessRuntime:
                 return False
         return launcher.wait_ready()
 
-    def _launch(self, image: Image | None, request: dict[str, object], on_line: Callable[[str], None]) -> Container:
+    def _launch(
+        self, image: Image | None, request: dict[str, object], on_line: Callable[[str], None]
+    ) -> ProcessContainer:
         launcher = self._launcher(image)
         pid, orders, output = launcher.start(request)
         with self._lock:
-            container = Container(pid, orders, output, on_line, self._log)
+            container = ProcessContainer(pid, orders, output, on_line, self._log)
             self._containers = {other for other in self._containers if other.wait(0) is None} | {container}
             closed = self._closed
         if closed:
@@ -418,17 +447,18 @@ def command_for(
 ) -> tuple[str, ...]:
     """The argv of a container by Docker's rules.
 
-    An entrypoint in the request replaces the image's and drops the defaults; arguments replace the defaults.
+    An entrypoint in the request replaces the image's and drops the defaults; arguments replace the defaults, which
+    replace the image's own (its CMD).
     """
     if entrypoint:
         return (*entrypoint, *(arguments or ()))
-    return (*image.entrypoint, *(arguments or default_arguments))
+    return (*image.entrypoint, *(arguments or default_arguments or image.arguments))
 
 
 def _base_environment(image: Image | None) -> dict[str, str]:
     """What every container of an image has in its environment."""
     environment = {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
-    environment |= {name: "1" for name in _THREADS}
+    environment |= {name: "1" for name in THREADS}
     environment |= {name: os.environ[name] for name in _INHERITED if name in os.environ}
     environment["PATH"] = os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")]

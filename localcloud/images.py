@@ -9,6 +9,8 @@ pythonpath = ["src"]
 preload = ["my_model.warm"]                # imported once in a warm parent, which then forks a process for each job
 env = { MODE = "prod" }
 workdir = "."                              # default: the job's own directory
+docker = "my-model:local"                  # with --docker: what the engine has, if it has nothing by the URI itself
+dockerfile = "Dockerfile"                  # for the message that says how to build that, from the base directory
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any
 
 from localcloud.errors import LocalcloudError
 
-_KEYS = {"match", "name", "base", "entrypoint", "pythonpath", "preload", "env", "workdir"}
+_KEYS = {"match", "name", "base", "entrypoint", "pythonpath", "preload", "env", "workdir", "docker", "dockerfile"}
 
 
 class ImageMapError(LocalcloudError, ValueError):
@@ -35,7 +37,10 @@ class ImageNotFound(LocalcloudError, LookupError):
 
 @dataclass(frozen=True)
 class Image:
-    """What is run locally in place of one container image. All paths are absolute."""
+    """What is run locally in place of one container image. All paths are absolute.
+
+    `docker` is what a container engine knows the image by, `build` the command that makes it; `arguments` are its CMD.
+    """
 
     name: str
     entrypoint: tuple[str, ...]
@@ -43,6 +48,9 @@ class Image:
     preload: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict, hash=False)
     workdir: Path | None = None
+    arguments: tuple[str, ...] = ()
+    docker: str | None = None
+    build: str | None = None
 
 
 class ImageMap:
@@ -60,6 +68,10 @@ class ImageMap:
         for path in paths:
             entries.extend(_read(path))
         return cls(entries, paths)
+
+    def before(self, other: ImageMap) -> ImageMap:
+        """Both maps, this one first; messages go on to name this one's files only."""
+        return ImageMap([*self._entries, *other._entries], self._sources)
 
     @property
     def images(self) -> list[Image]:
@@ -120,8 +132,17 @@ def _entry(table: dict[str, Any], path: Path, base: str, where: str) -> tuple[st
         preload=_texts(table, "preload", where),
         env=env,
         workdir=directory(_text(table, "workdir", where), "workdir") if "workdir" in table else None,
+        docker=_text(table, "docker", where) if "docker" in table else None,
+        build=_build(table, root, where) if "dockerfile" in table else None,
     )
     return match, image
+
+
+def _build(table: dict[str, Any], root: Path, where: str) -> str:
+    tag, file = _text(table, "docker", where), root / _text(table, "dockerfile", where)
+    if not file.is_file():
+        raise ImageMapError(f"{where}: dockerfile {table['dockerfile']!r} is no file ({file.resolve()})")
+    return f"docker build -t {tag} -f {file.resolve()} {root.resolve()}"
 
 
 def _text(table: dict[str, Any], key: str, where: str, default: str | None = None) -> str:

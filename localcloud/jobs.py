@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from localcloud.container_contract import S3Transfer
-from localcloud.containers import Container, ContainerSpec
+from localcloud.containers import Container, ContainerError, ContainerSpec
 from localcloud.errors import ValidationException
 from localcloud.events import Events
 from localcloud.images import Image, ImageMap, ImageNotFound
@@ -28,11 +28,17 @@ TERMINAL = frozenset({"Completed", "Failed", "Stopped"})
 # SageMaker caps what Describe gives as FailureReason and ExitMessage.
 REASON_LIMIT = 1024
 
+# FailureReason of a job that its instance's memory was too small for.
+OUT_OF_MEMORY = (
+    "ClientError: Please use an instance type with more memory, or reduce the size of job data processed on an "
+    "instance."
+)
+
 End = Literal["exited", "stopped", "timed out"]
 
 
 class Runtime(Protocol):
-    """What runs containers: localcloud.containers.ProcessRuntime, or a stand-in in tests."""
+    """What runs containers: containers.ProcessRuntime, docker_runtime.DockerRuntime, or a stand-in in tests."""
 
     def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Container:
         """Start a container; its output comes to ``on_line``."""
@@ -195,6 +201,9 @@ def run_container(
 
     Returns:
         How it ended, and its exit code.
+
+    Raises:
+        ContainerError: it could not be started, or it ran out of memory.
     """
     container = platform.runtime.start(spec, on_line)
     live.container = container
@@ -208,6 +217,8 @@ def run_container(
         code = container.wait(None)
     elif live.cancelled.is_set():
         end = "stopped"
+    elif container.out_of_memory:
+        raise ContainerError(OUT_OF_MEMORY)
     return end, code if code is not None else -9
 
 

@@ -30,6 +30,7 @@ class FakeContainer:
 
     def __init__(self, code: int | None) -> None:
         self.pid = 1
+        self.out_of_memory = False
         self.code = code
         self.over = threading.Event()
         if code is not None:
