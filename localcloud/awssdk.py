@@ -19,6 +19,7 @@ from botocore.model import ListShape, MapShape, OperationModel, Shape, Structure
 
 from localcloud.clients import Clients, UnknownService
 from localcloud.hooks import StatesError, TaskRun
+from localcloud.identity import Session
 from localcloud.store import Scope
 
 # Where a service's name in the ARN is not botocore's name for it.
@@ -49,10 +50,13 @@ _RENAMED = {("AttributeValue", "NULL"): "Nul"}
 class AwsSdk:
     """Calls AWS on behalf of Task states."""
 
-    def __init__(self, clients: Clients, current_scope: Callable[[], Scope]) -> None:
-        """``current_scope`` says for whom the running execution acts."""
+    def __init__(
+        self, clients: Clients, current_scope: Callable[[], Scope], session: Callable[[TaskRun], Session]
+    ) -> None:
+        """``current_scope`` says for which account the running execution acts, ``session`` under which role."""
         self._clients = clients
         self._current_scope = current_scope
+        self._session = session
 
     @staticmethod
     def handles(resource: str) -> bool:
@@ -65,7 +69,7 @@ class AwsSdk:
         if match is None or match["pattern"]:
             raise StatesError("States.Runtime", f"The resource {resource} is not supported by localcloud.")
         service = match["service"]
-        client = self._client(service)
+        client = self._client(service, self._session(run))
         operation = _operation(client, match["action"], resource)
         parameters = _parameters(operation, arguments or {})
         try:
@@ -80,9 +84,9 @@ class AwsSdk:
         answer.pop("ResponseMetadata", None)
         return _result(operation.output_shape, answer) if operation.output_shape is not None else {}
 
-    def _client(self, service: str) -> Any:
+    def _client(self, service: str, session: Session) -> Any:
         try:
-            return self._clients.get(_BOTOCORE_NAMES.get(service, service), self._current_scope())
+            return self._clients.get(_BOTOCORE_NAMES.get(service, service), self._current_scope(), session)
         except UnknownService as error:
             raise StatesError("States.Runtime", str(error)) from error
 

@@ -39,6 +39,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=NUMBER",
         help='a service quota, such as "ml.m5.large for training job usage=2"; may be given again',
     )
+    start.add_argument(
+        "--auth",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="let IAM's policies decide who may do what (default); --no-auth lets everybody do everything",
+    )
     start.add_argument("--forget", action="store_true", help="keep no state over a stop")
     start.add_argument("--foreground", action="store_true", help="stay in the foreground; Ctrl-C stops it")
     start.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
@@ -82,6 +88,7 @@ def _start(options: argparse.Namespace) -> int:
                 images=images,
                 slots=options.slots,
                 quotas=quotas.parse(options.quota),
+                auth=options.auth,
                 keep=not options.forget,
                 log_level=options.log_level,
             )
@@ -92,6 +99,7 @@ def _start(options: argparse.Namespace) -> int:
         images=images,
         slots=options.slots,
         quotas=quotas.parse(options.quota),
+        auth=options.auth,
         keep=not options.forget,
         log_level=options.log_level,
     )

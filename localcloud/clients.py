@@ -19,7 +19,11 @@ from botocore.config import Config
 from localcloud import hooks
 from localcloud.api import botocore_session
 from localcloud.errors import LocalcloudError
+from localcloud.identity import Session
 from localcloud.store import Scope
+
+# A client takes about half a megabyte; those that were not used for longest are made again when they are needed.
+MOST_CLIENTS = 100
 
 
 class UnknownService(LocalcloudError):
@@ -27,25 +31,31 @@ class UnknownService(LocalcloudError):
 
 
 class Clients:
-    """boto3 clients of one endpoint, made once for each service and account; they leave retrying to their callers."""
+    """boto3 clients of one endpoint, made once for each service and principal; they leave retrying to their callers."""
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
-        self._made: dict[tuple[str, Scope], Any] = {}
+        self._made: dict[tuple[str, Scope, Session | None], Any] = {}
         self._lock = threading.Lock()
 
-    def get(self, service: str, scope: Scope) -> Any:
+    def get(self, service: str, scope: Scope, session: Session | None = None) -> Any:
         """The client of a service that acts for an account.
+
+        Args:
+            session: under which it acts; None for the account's root.
 
         Raises:
             UnknownService: there is no such service.
         """
+        key = service, scope, session
         with self._lock:  # making a client is not thread-safe
-            if (service, scope) not in self._made:
-                self._made[service, scope] = self._make(service, scope)
-            return self._made[service, scope]
+            client = self._made.pop(key, None) or self._make(service, scope, session)
+            self._made[key] = client
+            if len(self._made) > MOST_CLIENTS:
+                del self._made[next(iter(self._made))]
+            return client
 
-    def _make(self, service: str, scope: Scope) -> Any:
+    def _make(self, service: str, scope: Scope, session: Session | None) -> Any:
         if service not in botocore_session().get_available_services():
             raise UnknownService(f"AWS has no service {service!r} (or localcloud does not know its name).")
         factory: Any = _boto3_session().client  # its overloads are for literal names only
@@ -53,8 +63,9 @@ class Clients:
             service,
             region_name=scope.region,
             endpoint_url=self._endpoint,
-            aws_access_key_id=scope.account,
-            aws_secret_access_key="localcloud",
+            aws_access_key_id=session.access_key if session else scope.account,
+            aws_secret_access_key=session.secret if session else "localcloud",
+            aws_session_token=session.token or None if session else None,
             config=Config(
                 retries={"total_max_attempts": 1},
                 max_pool_connections=50,

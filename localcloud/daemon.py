@@ -13,9 +13,10 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from localcloud.errors import LocalcloudError
-from localcloud.server import LOCK_FILE, STATE_FILE
+from localcloud.server import LOCK_FILE, STATE_FILE, STATUS_PATH
 
 LOG_FILE = "localcloud.log"
 START_SECONDS = 60.0
@@ -61,6 +62,7 @@ def start(
     images: Sequence[Path] = (),
     slots: int | None = None,
     quotas: Mapping[str, int] | None = None,
+    auth: bool = True,
     keep: bool = True,
     log_level: str = "INFO",
 ) -> Running:
@@ -80,6 +82,8 @@ def start(
         command += ["--slots", str(slots)]
     for name, value in (quotas or {}).items():
         command += ["--quota", f"{name}={value}"]
+    if not auth:
+        command += ["--no-auth"]
     if not keep:
         command += ["--forget"]
     with (directory / LOG_FILE).open("ab") as log:
@@ -113,6 +117,20 @@ def find(directory: Path) -> Running | None:
     except ProcessLookupError:
         return None  # what is left of one that was killed; the one that holds the lock is still starting
     return Running(state["endpoint"], state["pid"], state["account"], state["region"], directory)
+
+
+def snapshots(running: Running) -> dict[str, Any] | None:
+    """How its state is saved: the newest generation, its age and size, the pauses; None when nothing is kept.
+
+    Raises:
+        LocalcloudError: it does not answer.
+    """
+    try:
+        with urllib.request.urlopen(f"{running.endpoint}{STATUS_PATH}", timeout=10) as answer:
+            found: dict[str, Any] | None = json.load(answer)["snapshots"]
+    except OSError as error:
+        raise LocalcloudError(f"{running.endpoint} does not answer ({error}): see its log.") from error
+    return found
 
 
 def stop(directory: Path) -> bool:

@@ -13,7 +13,6 @@ import inspect
 import json
 import logging
 import sys
-import threading
 import types
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from importlib.metadata import version
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from localcloud.endings import Ending
 from localcloud.errors import LocalcloudError
 from localcloud.store import Scope
 
@@ -61,7 +61,13 @@ _STEPFUNCTIONS = "ministack.services.stepfunctions"
 _EVENTBRIDGE = "ministack.services.eventbridge"
 _LAMBDA = "ministack.services.lambda_svc"
 _S3 = "ministack.services.s3"
+_PERSISTENCE = "ministack.core.persistence"
 _PROVISIONERS = "ministack.services.cloudformation.provisioners"
+_CLOUDWATCH = "ministack.services.cloudwatch"
+_LOGS = "ministack.services.cloudwatch_logs"
+_SCHEDULER = "ministack.services.scheduler"
+_SQS = "ministack.services.sqs"
+_SNS = "ministack.services.sns"
 _IAM = "ministack.core.iam_evaluator"
 
 _TASK = ("state_def", "raw_input", "execution", "ctx")
@@ -105,6 +111,9 @@ HOOKS = {
     "iam.evaluate_resource_policy": Hook(
         _IAM, "evaluate_resource_policy", ("doc", "ctx", "service", "named_only", "direct_only")
     ),
+    "iam.s3_context": Hook(
+        "ministack.core.iam_actions", "s3_service_context", ("iam_action", "query_params", "path", "headers")
+    ),
     "iam.roles": Hook("ministack.services.iam", "_roles"),
     "sts.register": Hook("ministack.services.sts", "register_session", ("access_key", "session")),
     "events.put": Hook(_EVENTBRIDGE, "_put_events", ("data", "allow_aws_source")),
@@ -117,7 +126,72 @@ HOOKS = {
     "lambda.layer": Hook(_LAMBDA, "_resolve_layer_zip", ("attachment",)),
     "lambda.end_workers": Hook("ministack.core.lambda_runtime", "reset", ()),
     "lambda.zipfile": Hook("ministack.core.lambda_runtime", "zipfile", kind=types.ModuleType),
+    "cloudwatch.alarms": Hook(_CLOUDWATCH, "_alarms"),
+    "cloudwatch.composites": Hook(_CLOUDWATCH, "_composite_alarms"),
+    "cloudwatch.tags": Hook(_CLOUDWATCH, "_resource_tags"),
+    "cloudwatch.entries": Hook(_CLOUDWATCH, "_history_entries", ()),
+    "cloudwatch.record": Hook(
+        _CLOUDWATCH, "record_metric", ("namespace", "metric_name", "value", "unit", "dimensions")
+    ),
+    "cloudwatch.evaluate": Hook(_CLOUDWATCH, "_evaluate_alarm", ("alarm",)),
+    "cloudwatch.evaluate_all": Hook(_CLOUDWATCH, "_evaluate_all_alarms", ()),
+    "cloudwatch.act": Hook(_CLOUDWATCH, "_dispatch_alarm_actions", ("alarm", "old_state", "new_state", "reason")),
+    "cloudwatch.history": Hook(
+        _CLOUDWATCH,
+        "_record_history",
+        ("alarm_name", "old_state", "new_state", "reason", "alarm_type", "reason_data"),
+    ),
+    "cloudwatch.parents": Hook(_CLOUDWATCH, "_evaluate_parent_alarms", ("child", "seen")),
+    "cloudwatch.transition": Hook(
+        _CLOUDWATCH, "_transition_composite", ("alarm", "new_state", "reason", "triggers", "seen")
+    ),
+    "cloudwatch.put_alarm": Hook(_CLOUDWATCH, "cloudformation_put_metric_alarm", ("alarm",)),
+    "cloudformation.alarm": Hook(_PROVISIONERS, "_cw_metric_alarm_record", ("name", "props")),
+    "sns.allows": Hook(_SNS, "topic_policy_allows", ("topic_arn", "service", "source_arn", "source_account")),
+    "sns.publish": Hook(
+        _SNS,
+        "publish_internal",
+        (
+            *("topic_arn", "message", "subject", "message_structure", "message_attributes"),
+            *("message_group_id", "message_deduplication_id"),
+        ),
+    ),
     "s3.bucket": Hook(_S3, "_ensure_bucket", ("name",)),
+    "s3.default_encryption": Hook(_S3, "_bucket_default_sse_headers", ("bucket_name",)),
+    "s3.encryption": Hook(_S3, "_stored_sse_headers", ("obj",)),
+    "dynamodb.tables": Hook("ministack.services.dynamodb", "_tables"),
+    "sqs.queue": Hook("ministack.services.sqs", "_queue_by_arn", ("arn",)),
+    "sns.topic": Hook("ministack.services.sns", "_topic_by_arn_any_scope", ("topic_arn",)),
+    "kms.key": Hook("ministack.services.kms", "_resolve_key", ("key_id_or_arn",)),
+    "app.states_of": Hook(_APP, "_build_persistence_save_dict", ()),
+    "app.module": Hook(_APP, "_get_module", ("name",)),
+    "state.encode": Hook(_PERSISTENCE, "_json_default", ("obj",)),
+    "state.decode": Hook(_PERSISTENCE, "_json_object_hook", ("obj",)),
+    "state.format": Hook(_PERSISTENCE, "_state_format_version", ("service",)),
+    "lambda.write_code": Hook(_LAMBDA, "_write_code_blob", ("code_zip",)),
+    "lambda.read_code": Hook(_LAMBDA, "_read_code_blob", ("sha",)),
+    "lambda.prune_code": Hook(_LAMBDA, "_prune_orphan_code_blobs", ("referenced",)),
+    "lambda.worker": Hook("ministack.core.lambda_runtime", "_PYTHON_WORKER_SCRIPT", kind=str),
+    "sqs.lock": Hook("ministack.services.sqs", "_queues_lock"),
+    "dynamodb.lock": Hook("ministack.services.dynamodb", "_lock"),
+    "logs.lock": Hook("ministack.services.cloudwatch_logs", "_log_events_lock"),
+    "logs.groups": Hook("ministack.services.cloudwatch_logs", "_log_groups"),
+    "logs.records": Hook("ministack.services.cloudwatch_logs", "_log_records"),
+    "states.map_runs": Hook(_STEPFUNCTIONS, "_map_runs"),
+    "s3.persisting": Hook(_S3, "S3_PERSIST", kind=bool),
+    "s3.persist": Hook(_S3, "_persist_object", ("bucket", "key", "obj")),
+    "s3.load": Hook(_S3, "_load_persisted_data", ()),
+    "s3.load_history": Hook(
+        _S3, "_load_persisted_history", ("account_id", "bucket", "bucket_name", "key", "meta")
+    ),
+    "s3.path": Hook(_S3, "_object_disk_path", ("bucket", "key", "account_id")),
+    "s3.describe": Hook(_S3, "_object_meta_from_record", ("obj",)),
+    "s3.history": Hook(_S3, "_key_history_meta", ("bucket_name", "key")),
+    "s3.versions": Hook(_S3, "_object_versions"),
+    "s3.version_stands": Hook(_S3, "_version_file_exists", ("bucket_name", "key", "version_id", "account_id")),
+    "s3.uploads": Hook(_S3, "_multipart_uploads"),
+    "s3.retention": Hook(_S3, "_object_retention"),
+    "s3.legal_hold": Hook(_S3, "_object_legal_hold"),
     "s3.preconditions": Hook(_S3, "_check_put_preconditions", ("headers", "existing_obj")),
     "s3.copy": Hook(_S3, "_copy_object", ("bucket_name", "dest_key", "headers")),
     "s3.fire": Hook(
@@ -159,9 +233,51 @@ HOOKS = {
     ),
     "states.next": Hook(_STEPFUNCTIONS, "_next_or_end", ("state_def",)),
     "states.invoke": Hook(_STEPFUNCTIONS, "_invoke_resource", ("resource", "input_data")),
-    "states.invoke_with_timeout": Hook(
-        _STEPFUNCTIONS, "_invoke_resource_with_timeout", ("resource", "input_data", "timeout")
+    "states.invoke_with_callback": Hook(
+        _STEPFUNCTIONS, "_invoke_with_callback", ("resource", "input_data", "token", "state_def")
     ),
+    "states.handle": Hook(_STEPFUNCTIONS, "handle_request", ("method", "path", "headers", "body", "query_params")),
+    "states.finalize": Hook(_STEPFUNCTIONS, "_finalize_response", ("response",)),
+    "states.create": Hook(_STEPFUNCTIONS, "_create_state_machine", ("data",)),
+    "states.update": Hook(_STEPFUNCTIONS, "_update_state_machine", ("data",)),
+    "states.validate": Hook(_STEPFUNCTIONS, "_validate_state_machine_definition", ("data",)),
+    "states.stop": Hook(_STEPFUNCTIONS, "_stop_execution", ("data",)),
+    "states.describe": Hook(_STEPFUNCTIONS, "_describe_execution", ("data",)),
+    "states.describe_machine": Hook(_STEPFUNCTIONS, "_describe_state_machine_for_execution", ("data",)),
+    "states.list": Hook(_STEPFUNCTIONS, "_list_executions", ("data",)),
+    "states.versions": Hook(_STEPFUNCTIONS, "_state_machine_versions"),
+    "states.version_of": Hook(_STEPFUNCTIONS, "_execution_version_arn", ("arn",)),
+    "states.internal": Hook(_STEPFUNCTIONS, "_SM_INTERNAL_KEYS", kind=frozenset),
+    "states.status_event": Hook(_STEPFUNCTIONS, "_emit_execution_status_event", ("execution",)),
+    "states.run": Hook(_STEPFUNCTIONS, "_run_execution", ("exec_arn",)),
+    "states.attempts": Hook(_STEPFUNCTIONS, "_with_retry_and_catch", (*_STATE, "attempt")),
+    "states.items": Hook(_STEPFUNCTIONS, "_run_map_items", _TASK),
+    "states.distributed": Hook(
+        _STEPFUNCTIONS,
+        "_run_distributed_map",
+        ("state_def", "raw_input", "effective", "iterator", "execution", "ctx"),
+    ),
+    "states.matches": Hook(_STEPFUNCTIONS, "_error_matches", ("error_equals", "error")),
+    "states.catch": Hook(
+        _STEPFUNCTIONS, "_apply_catcher", ("catcher", "raw_input", "ctx", "query_language", "error_output")
+    ),
+    "states.sleep": Hook(_STEPFUNCTIONS, "_scaled_sleep", ("seconds",)),
+    "states.wait_scale": Hook(_STEPFUNCTIONS, "_SFN_WAIT_SCALE"),
+    "states.field": Hook(
+        _STEPFUNCTIONS, "_jsonata_state_field", ("state_def", "field", "expected", "raw_input", "ctx")
+    ),
+    "states.path": Hook(_STEPFUNCTIONS, "_resolve_path_or_ctx", ("path", "data", "ctx")),
+    "states.template": Hook(
+        _STEPFUNCTIONS, "_apply_jsonata_template", ("value", "raw_input", "ctx", "result", "error_output")
+    ),
+    "states.item_parameters": Hook(_STEPFUNCTIONS, "_resolve_params_obj", ("template", "data", "ctx")),
+    "states.input_path": Hook(_STEPFUNCTIONS, "_apply_input_path", ("state_def", "data", "ctx")),
+    "states.result_selector": Hook(_STEPFUNCTIONS, "_apply_result_selector", ("state_def", "data")),
+    "states.result_path": Hook(_STEPFUNCTIONS, "_apply_result_path", ("state_def", "original", "result")),
+    "states.fail_error": Hook(_STEPFUNCTIONS, "_fail_state_error", _STATE),
+    "states.task_tokens": Hook(_STEPFUNCTIONS, "_task_tokens"),
+    "states.activities": Hook(_STEPFUNCTIONS, "_activities"),
+    "states.activity_tasks": Hook(_STEPFUNCTIONS, "_activity_tasks"),
 }
 
 
@@ -240,6 +356,11 @@ def register_service(name: str, target_prefix: str, handler: Handler, state: Per
     patterns[name] = {"target_prefixes": [f"{target_prefix}."], "credential_scope": name}
     get("app.handlers")[name] = handler
     get("app.registry")[name] = {"module": name}
+    register_state(name, state)
+
+
+def register_state(name: str, state: Persistent) -> None:
+    """Save, restore and reset something along with MiniStack's own services."""
     get("app.states")[name] = name
     get("app.modules")[name] = state
 
@@ -247,6 +368,11 @@ def register_service(name: str, target_prefix: str, handler: Handler, state: Per
 def current_scope() -> Scope:
     """Account and region of the request that this thread or task is serving."""
     return Scope(get("responses.account")(), get("responses.region")())
+
+
+def access_key(headers: Mapping[str, str], query_params: Mapping[str, Any]) -> str:
+    """The access key that signed a request; empty when nobody did."""
+    return str(get("router.access_key")(headers, query_params))
 
 
 @contextmanager
@@ -332,23 +458,33 @@ class StatesError(LocalcloudError):
 
 @dataclass
 class TaskRun:
-    """One attempt of a Task state, so that a waiting integration can see that nobody waits for it any more."""
+    """One attempt of a Task state, so that a waiting integration can see that nobody waits for it any more.
+
+    Args:
+        execution: MiniStack's record of the execution.
+        ending: ends when the execution or the branch does, or when the task's time is up.
+        submitted: to be called with the service's answer by an integration that then waits for what it started.
+    """
 
     execution: dict[str, Any] = field(default_factory=dict)
-    timed_out: threading.Event = field(default_factory=threading.Event)
+    ending: Ending = field(default_factory=Ending)
+    submitted: Callable[[Any], None] = field(default=lambda _answer: None)
 
     @property
     def abandoned(self) -> bool:
         """Whether the execution was stopped, or the task ran out of time."""
-        return self.timed_out.is_set() or self.execution.get("status", "RUNNING") != "RUNNING"
+        return self.ending.ended or self.execution.get("status", "RUNNING") != "RUNNING"
 
 
 _task_run: contextvars.ContextVar[TaskRun | None] = contextvars.ContextVar("localcloud_task_run", default=None)
 
 Integration = Callable[[str, Any, TaskRun], Any]
+Integrations = Callable[[str], Integration | None]
+
+_integrations: Integrations = lambda _resource: None  # noqa: E731 - until install_integrations
 
 
-def install_integrations(integrations: Callable[[str], Integration | None]) -> None:
+def install_integrations(integrations: Integrations) -> None:
     """Let localcloud run some of the resources of Task states.
 
     Args:
@@ -356,17 +492,9 @@ def install_integrations(integrations: Callable[[str], Integration | None]) -> N
             raises other than StatesError becomes States.TaskFailed, so that Retry and Catch see it; in MiniStack alone
             it would end the execution past both.
     """
+    global _integrations
+    _integrations = integrations
     error_type = get("states.error")
-
-    def tracked(execute_task: Any) -> Any:
-        def execute(state_def: Any, raw_input: Any, execution: Any, ctx: Any) -> Any:
-            token = _task_run.set(TaskRun(execution))
-            try:
-                return execute_task(state_def, raw_input, execution, ctx)
-            finally:
-                _task_run.reset(token)
-
-        return execute
 
     def integrated(invoke_resource: Any) -> Any:
         def invoke(resource: str, input_data: Any) -> Any:
@@ -383,24 +511,55 @@ def install_integrations(integrations: Callable[[str], Integration | None]) -> N
 
         return invoke
 
-    def abandoning(invoke_with_timeout: Any) -> Any:
-        def invoke(resource: str, input_data: Any, timeout: Any) -> Any:
-            run = TaskRun((_task_run.get() or TaskRun()).execution)
-            token = _task_run.set(run)
-            try:
-                return invoke_with_timeout(resource, input_data, timeout)
-            except error_type as error:
-                if error.error == "States.Timeout":
-                    run.timed_out.set()
-                raise
-            finally:
-                _task_run.reset(token)
+    replace("states.invoke", integrated)
+
+
+def check_tasks(check: Callable[[str, Any, TaskRun], None]) -> None:
+    """Let every Task state's resource be looked at before it is invoked; ``check`` raises StatesError to refuse it."""
+    error_type = get("states.error")
+
+    def look(resource: str, input_data: Any) -> None:
+        try:
+            check(resource, input_data, _task_run.get() or TaskRun())
+        except StatesError as error:
+            raise error_type(error.error, error.cause) from error
+
+    def invoking(invoke_resource: Any) -> Any:
+        def invoke(resource: str, input_data: Any) -> Any:
+            look(resource, input_data)
+            return invoke_resource(resource, input_data)
 
         return invoke
 
-    replace("states.task", tracked)
-    replace("states.invoke", integrated)
-    replace("states.invoke_with_timeout", abandoning)
+    def calling_back(invoke_with_callback: Any) -> Any:
+        def invoke(resource: str, input_data: Any, token: str, state_def: Any) -> Any:
+            look(resource.replace(".waitForTaskToken", ""), input_data)
+            return invoke_with_callback(resource, input_data, token, state_def)
+
+        return invoke
+
+    replace("states.invoke", invoking)
+    replace("states.invoke_with_callback", calling_back)
+
+
+def heeds_its_end(resource: str) -> bool:
+    """Whether a Task state's resource is run by localcloud, which stops when its TaskRun is abandoned."""
+    return _integrations(resource) is not None
+
+
+def current_task() -> TaskRun | None:
+    """The attempt of a Task state that this thread is at."""
+    return _task_run.get()
+
+
+@contextmanager
+def running_task(run: TaskRun) -> Iterator[None]:
+    """What integrations invoked in this thread, and in copies of its context, see as their task."""
+    token = _task_run.set(run)
+    try:
+        yield
+    finally:
+        _task_run.reset(token)
 
 
 def in_thread(function: Callable[..., Response]) -> Handler:

@@ -19,6 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from localcloud.docker_runtime import DockerImages, DockerRuntime, remove_left
+from localcloud.engine import Engine
+from localcloud.engine import find as find_engine
 from localcloud.errors import LocalcloudError
 
 logger = logging.getLogger("localcloud")
@@ -28,6 +31,7 @@ STATE_FILE = "localcloud.json"
 LOCK_FILE = "localcloud.lock"
 TEMPORARY = "tmp"
 JOBS = "jobs"
+FRAMEWORK_IMAGES = Path(__file__).with_name("frameworks.toml")
 # What SageMaker projects use; every further service costs memory once it is asked for.
 SERVICES = (
     *("s3", "sqs", "sns", "dynamodb", "dynamodbstreams", "lambda", "iam", "sts", "kms", "logs", "monitoring"),
@@ -45,9 +49,11 @@ class Settings:
         images: image maps (TOML).
         slots: how many jobs run at once; None for as many as there are CPUs.
         quotas: service quotas by AWS's names, before AWS's own (localcloud.quotas).
+        auth: whether IAM's policies decide who may do what; without it everybody may do everything.
         keep: whether the state survives a clean stop.
         account: the account of callers whose access key is not itself an account.
         region: the region of callers who name none.
+        docker: whether jobs run in their images, by the container engine of this machine, and not as processes.
         log_level: of the log.
     """
 
@@ -56,6 +62,8 @@ class Settings:
     images: tuple[Path, ...] = ()
     slots: int | None = None
     quotas: Mapping[str, int] = field(default_factory=dict)
+    docker: bool = False
+    auth: bool = True
     keep: bool = True
     account: str = "000000000000"
     region: str = "us-east-1"
@@ -77,9 +85,14 @@ def serve(settings: Settings) -> NoReturn:
     Raises:
         AlreadyRunning: another localcloud has this directory.
         PortTaken: the port is in use.
+        EngineMissing: jobs are to run in their images, and no container engine answers.
     """
+    # Looked for in the caller's own environment, which MiniStack's settings hide below.
+    engine = find_engine() if settings.docker else None
     settings.directory.mkdir(parents=True, exist_ok=True)
     lock = _lock(settings.directory)
+    if engine is not None and (left := remove_left(engine, settings.directory)):
+        logger.info("removed %d containers of one that was killed", left)
     (settings.directory / STATE_FILE).unlink(missing_ok=True)  # of one that was killed
     listener = _listen(settings.port)
     endpoint = f"http://{HOST}:{listener.getsockname()[1]}"
@@ -90,7 +103,7 @@ def serve(settings: Settings) -> NoReturn:
     failed = True
     try:
         # Not asyncio.run: at its end it waits for every worker thread, and executions may wait for hours.
-        asyncio.new_event_loop().run_until_complete(_Server(settings, listener, endpoint).run())
+        asyncio.new_event_loop().run_until_complete(_Server(settings, listener, endpoint, engine).run())
         failed = False
     except LocalcloudError as error:
         logger.error("%s", error)
@@ -132,6 +145,7 @@ def environment(settings: Settings, endpoint: str) -> dict[str, str]:
         "SFTP_ENABLED": "0",
         "IOT_MTLS_ENABLED": "0",
         "LOG_LEVEL": settings.log_level,
+        "AUTH": "true" if settings.auth else "false",
         "PERSIST_STATE": "1" if settings.keep else "0",
         "STATE_DIR": str(home / "state"),
         "S3_PERSIST": "1" if settings.keep else "0",
@@ -151,8 +165,9 @@ def environment(settings: Settings, endpoint: str) -> dict[str, str]:
 class _Server:
     """One run of the server."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, endpoint: str) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, endpoint: str, engine: Engine | None) -> None:
         self._settings = settings
+        self._engine = engine
         self._listener = listener
         self._endpoint = endpoint
 
@@ -165,7 +180,7 @@ class _Server:
 
         hooks.leave_out_docker()
         hooks.check()
-        plugged = plug_in(self._settings, self._endpoint)
+        plugged = plug_in(self._settings, self._endpoint, self._engine)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -208,6 +223,7 @@ class _Server:
             "pid": os.getpid(),
             "account": self._settings.account,
             "region": self._settings.region,
+            "docker": self._settings.docker,
         }
         target = self._settings.directory / STATE_FILE
         temporary = target.with_suffix(".tmp")
@@ -216,33 +232,54 @@ class _Server:
         logger.info("localcloud is ready at %s", self._endpoint)
 
 
-def plug_in(settings: Settings, endpoint: str) -> Plugged:
-    """Build localcloud's SageMaker and put it, its integrations and its corrections into MiniStack."""
+def plug_in(settings: Settings, endpoint: str, engine: Engine | None = None) -> Plugged:
+    """Build localcloud's SageMaker and put it, its integrations and its corrections into MiniStack.
+
+    Args:
+        engine: runs the containers; without one they are processes.
+    """
     from localcloud import cloudformation, fidelity, hooks
     from localcloud.api import service_model
     from localcloud.awssdk import AwsSdk
     from localcloud.clients import Clients
+    from localcloud.container_contract import TransferError
     from localcloud.containers import ProcessRuntime
     from localcloud.events import Events
+    from localcloud.identity import Identity, NotAssumable, Session
     from localcloud.images import ImageMap
-    from localcloud.jobs import Platform
+    from localcloud.jobs import Images, Platform
     from localcloud.logs import Logs
     from localcloud.quotas import Quotas
     from localcloud.service import SageMaker
     from localcloud.slots import Slots
     from localcloud.stepfunctions import SageMakerTasks, integrations
     from localcloud.store import Scope, Store
+    from localcloud.task_roles import TaskRoles
 
-    images = ImageMap.load(list(settings.images))
-    runtime = ProcessRuntime(logging.getLogger("localcloud.runtime").info)
+    image_map = ImageMap.load(list(settings.images)).before(ImageMap.load([FRAMEWORK_IMAGES]))
+    note = logging.getLogger("localcloud.runtime").info
+    runtime: ProcessRuntime | DockerRuntime
+    images: Images
+    if engine is None:
+        runtime, images = ProcessRuntime(note), image_map
+    else:
+        note("jobs run in containers of %s", engine.name)
+        runtime = DockerRuntime(engine, settings.directory, log=note)
+        images = DockerImages(engine, image_map)
     clients = Clients(endpoint)
+    identity = Identity(settings.auth)
 
-    def job_environment(scope: Scope, _role: str) -> dict[str, str]:
+    def role_session(scope: Scope, role: str) -> Session:
+        try:
+            return identity.session(scope, role, "sagemaker.amazonaws.com")
+        except NotAssumable as error:  # it went after the job was taken on
+            raise TransferError(f"ClientError: {error.message}") from error
+
+    def job_environment(scope: Scope, role: str) -> dict[str, str]:
         return {
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_DEFAULT_REGION": scope.region,
-            "AWS_ACCESS_KEY_ID": scope.account,
-            "AWS_SECRET_ACCESS_KEY": "localcloud",
+            **role_session(scope, role).environment,
         }
 
     platform = Platform(
@@ -257,26 +294,28 @@ def plug_in(settings: Settings, endpoint: str) -> Plugged:
             )
         ),
         events=Events(hooks.put_event),
-        s3=lambda scope, _role: clients.get("s3", scope),
+        s3=lambda scope, role: clients.get("s3", scope, role_session(scope, role)),
         environment=job_environment,
         directory=settings.directory / JOBS,
     )
-    sagemaker = SageMaker(platform)
+    sagemaker = SageMaker(platform, identity)
     hooks.register_service(
         "sagemaker",
         "SageMaker",
         hooks.in_thread(
-            lambda _method, _path, headers, body, _query: sagemaker.handle(
-                hooks.current_scope(), headers.get("x-amz-target", ""), body
+            lambda _method, _path, headers, body, query: sagemaker.handle(
+                hooks.current_scope(), headers.get("x-amz-target", ""), body, hooks.access_key(headers, query)
             )
         ),
         SageMakerState(sagemaker),
     )
-    tasks = SageMakerTasks(sagemaker, hooks.current_scope)
-    hooks.install_integrations(integrations(tasks, AwsSdk(clients, hooks.current_scope)))
-    fidelity.install(clients)
+    roles = TaskRoles(identity, hooks.current_scope)
+    tasks = SageMakerTasks(sagemaker, hooks.current_scope, roles.session)
+    hooks.install_integrations(integrations(tasks, AwsSdk(clients, hooks.current_scope, roles.session)))
+    hooks.check_tasks(roles.check)
+    fidelity.install(clients, identity)
     cloudformation.install(sagemaker)
-    for image in images.images:
+    for image in image_map.images:
         runtime.warm(image)
     # SageMaker's model takes most of a second: load it while the server starts.
     threading.Thread(target=service_model, args=("sagemaker",), name="localcloud-model", daemon=True).start()

@@ -9,8 +9,10 @@ from typing import Any
 
 from botocore import xform_name
 
+from localcloud import permissions
 from localcloud.api import parse_request, serialise_response, service_model
 from localcloud.errors import ApiError
+from localcloud.identity import Identity
 from localcloud.jobs import Platform
 from localcloud.model_registry import ModelRegistry
 from localcloud.processing_jobs import ProcessingJobs
@@ -30,8 +32,10 @@ Operation = Callable[[Scope, dict[str, Any]], dict[str, Any]]
 class SageMaker:
     """All operations that localcloud has of SageMaker."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, identity: Identity | None = None) -> None:
+        """``identity`` authorises callers; None lets everybody do everything."""
         self.platform = platform
+        self.identity = identity or Identity(enforced=False)
         self.tags = Tags(platform.store)
         self.processing = ProcessingJobs(platform, self.tags)
         self.training = TrainingJobs(platform, self.tags)
@@ -47,11 +51,12 @@ class SageMaker:
         """The names of the operations that are implemented."""
         return frozenset(self._operations)
 
-    def perform(self, scope: Scope, operation: str, request: Any) -> dict[str, Any]:
+    def perform(self, scope: Scope, operation: str, request: Any, caller: str | None = None) -> dict[str, Any]:
         """Perform one operation.
 
         Args:
             request: the request as JSON values.
+            caller: the access key of who asks; None for localcloud itself, which is not authorised.
 
         Returns:
             The response as Python values (times as datetimes).
@@ -69,14 +74,30 @@ class SageMaker:
                 f"localcloud does not implement SageMaker's {operation}; docs/localcloud.md lists what it does.",
                 501,
             )
-        return perform(scope, parse_request(model.operation_model(operation).input_shape, request))
+        self.authorise(scope, operation, request, caller)
+        parsed = parse_request(model.operation_model(operation).input_shape, request)
+        permissions.check_roles(self.identity, scope, parsed)
+        return perform(scope, parsed)
 
-    def call(self, scope: Scope, operation: str, request: Any) -> dict[str, Any]:
+    def authorise(self, scope: Scope, operation: str, request: Any, caller: str | None) -> None:
+        """Let a caller pass who may perform an operation of SageMaker's, or SageMaker Runtime's.
+
+        Raises:
+            Denied: with AWS's wording.
+        """
+        if caller is not None and self.identity.enforced:
+            permissions.authorise(
+                self.identity, scope, caller, operation, request, lambda arn: self.tags.of(scope, arn)
+            )
+
+    def call(self, scope: Scope, operation: str, request: Any, caller: str | None = None) -> dict[str, Any]:
         """The same with the response as JSON values, as it goes over the wire."""
-        response = self.perform(scope, operation, request)
+        response = self.perform(scope, operation, request, caller)
         return serialise_response(service_model("sagemaker").operation_model(operation).output_shape, response)
 
-    def handle(self, scope: Scope, target: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def handle(
+        self, scope: Scope, target: str, body: bytes, caller: str | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
         """Answer one HTTP request: status, headers, body."""
         operation = target.rsplit(".", 1)[-1]
         try:
@@ -84,7 +105,8 @@ class SageMaker:
                 request = json.loads(body or b"{}")
             except ValueError as error:
                 raise ApiError("SerializationException", "The request is no JSON.") from error
-            return 200, {"Content-Type": CONTENT_TYPE}, json.dumps(self.call(scope, operation, request)).encode()
+            answer = self.call(scope, operation, request, caller)
+            return 200, {"Content-Type": CONTENT_TYPE}, json.dumps(answer).encode()
         except ApiError as error:
             return _failed(error)
         except Exception as error:

@@ -21,6 +21,7 @@ from localcloud.api import service_model
 from localcloud.awssdk import AwsSdk
 from localcloud.errors import ApiError
 from localcloud.hooks import Integration, StatesError, TaskRun
+from localcloud.identity import Session
 from localcloud.job_family import JobNames
 from localcloud.service import SageMaker
 from localcloud.store import Record, Scope
@@ -54,9 +55,13 @@ JOBS: dict[str, JobNames] = {
 class SageMakerTasks:
     """Runs Task states whose resource is ``arn:aws:states:::sagemaker:…``."""
 
-    def __init__(self, sagemaker: SageMaker, current_scope: Callable[[], Scope]) -> None:
+    def __init__(
+        self, sagemaker: SageMaker, current_scope: Callable[[], Scope], session: Callable[[TaskRun], Session]
+    ) -> None:
+        """``current_scope`` says for which account the running execution acts, ``session`` under which role."""
         self._sagemaker = sagemaker
         self._current_scope = current_scope
+        self._session = session
 
     @staticmethod
     def handles(resource: str) -> bool:
@@ -75,40 +80,41 @@ class SageMakerTasks:
             raise StatesError("States.Runtime", f"{resource}: SageMaker supports no {pattern}.")
         shape = service_model("sagemaker").operation_model(operation).input_shape
         request = _request(shape, arguments, arguments)
+        caller = self._session(run).access_key
         if pattern is None:
-            return self._call(scope, operation, request)
+            return self._call(scope, operation, request, caller)
         job = JOBS.get(action)
         if job is None:
             raise StatesError("States.Runtime", f"{resource} is not supported by localcloud.")
         request["Tags"] = [*request.get("Tags", []), MANAGED]
-        self._call(scope, operation, request)
-        return self._wait(scope, job, request[job.member], run)
+        self._call(scope, operation, request, caller)
+        return self._wait(scope, job, request[job.member], run, caller)
 
-    def _wait(self, scope: Scope, job: JobNames, name: str, run: TaskRun) -> Record:
+    def _wait(self, scope: Scope, job: JobNames, name: str, run: TaskRun, caller: str) -> Record:
         live = self._sagemaker.platform.live(scope, job.kind, name)
         while live is not None and not live.finished.wait(LOOK_SECONDS):
             if run.abandoned:
-                self._stop(scope, job, name)
+                self._stop(scope, job, name, caller)
                 raise StatesError("States.TaskFailed", f"Nobody waits for {name} any more; it is being stopped.")
-        described: Record = plain(self._perform(scope, job.describe, {job.member: name}))
+        described: Record = plain(self._perform(scope, job.describe, {job.member: name}, caller))
         if described[job.status] != "Completed":
             raise StatesError("States.TaskFailed", json.dumps(described))
         return described
 
-    def _stop(self, scope: Scope, job: JobNames, name: str) -> None:
+    def _stop(self, scope: Scope, job: JobNames, name: str, caller: str) -> None:
         try:
-            self._sagemaker.perform(scope, job.stop, {job.member: name})
+            self._sagemaker.perform(scope, job.stop, {job.member: name}, caller)
         except ApiError as error:
             if error.code != "ValidationException":  # it has ended meanwhile
                 raise
 
-    def _call(self, scope: Scope, operation: str, request: Record) -> Record:
-        answer: Record = plain(self._perform(scope, operation, request))
+    def _call(self, scope: Scope, operation: str, request: Record, caller: str) -> Record:
+        answer: Record = plain(self._perform(scope, operation, request, caller))
         return answer
 
-    def _perform(self, scope: Scope, operation: str, request: Record) -> Record:
+    def _perform(self, scope: Scope, operation: str, request: Record, caller: str) -> Record:
         try:
-            return self._sagemaker.perform(scope, operation, request)
+            return self._sagemaker.perform(scope, operation, request, caller)
         except ApiError as error:
             raise StatesError(error_name(error), _cause(error)) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from botocore.config import Config
 from localcloud import daemon
 
 Found = TypeVar("Found")
+
+
+SERVICES_THAT_ACT = tuple(f"{name}.amazonaws.com" for name in ("sagemaker", "states", "lambda", "events", "scheduler"))
 
 
 @dataclass
@@ -57,6 +61,24 @@ class Cloud:
             )
         return self._clients[service]
 
+    def role(self, name: str, *statements: Mapping[str, Any], trusts: Sequence[str] = SERVICES_THAT_ACT) -> str:
+        """Make an IAM role, and give its ARN.
+
+        Args:
+            statements: of its policy; none for one that allows everything.
+            trusts: the services that may assume it.
+        """
+        allowed = statements or ({"Effect": "Allow", "Action": "*", "Resource": "*"},)
+        trusted = {"Effect": "Allow", "Principal": {"Service": list(trusts)}, "Action": "sts:AssumeRole"}
+        iam = self.client("iam")
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy(trusted))["Role"]
+        iam.put_role_policy(RoleName=name, PolicyName="policy", PolicyDocument=_policy(*allowed))
+        return str(role["Arn"])
+
+
+def _policy(*statements: Mapping[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
 
 @contextmanager
 def localcloud(
@@ -64,13 +86,17 @@ def localcloud(
     images: Sequence[Path] = (),
     slots: int | None = None,
     quotas: Mapping[str, int] | None = None,
+    auth: bool = True,
 ) -> Iterator[Cloud]:
     """A localcloud that keeps nothing, from the start to the end of the block.
+
+    Args:
+        auth: whether IAM's policies decide who may do what.
 
     Raises:
         StartFailed: with the end of its log.
     """
-    running = daemon.start(directory, images=images, slots=slots, quotas=quotas, keep=False)
+    running = daemon.start(directory, images=images, slots=slots, quotas=quotas, auth=auth, keep=False)
     try:
         yield Cloud(running)
     finally:

@@ -7,25 +7,35 @@ from localcloud.fidelity import (
     async_targets,
     bucket_resource,
     conditional_copy,
+    denial_wording,
     error_types,
     execution_context,
     object_versions,
     parallel_jsonata,
+    s3_condition_keys,
+    secure_transport,
+    service_keys,
     shared_layers,
     start_twice,
     state_machine_resource,
+    state_machine_role,
     stay_aborted,
     table_resource,
     task_events,
 )
+from localcloud.identity import Identity
 
 CORRECTIONS = (
     async_targets,
     conditional_copy,
+    denial_wording,
     error_types,
     execution_context,
     object_versions,
     parallel_jsonata,
+    s3_condition_keys,
+    secure_transport,
+    service_keys,
     shared_layers,
     start_twice,
     state_machine_resource,
@@ -35,10 +45,14 @@ CORRECTIONS = (
 
 RESOURCES = (bucket_resource, table_resource)
 
+ROLES = (state_machine_role,)
 
-def install(clients: Clients) -> None:
-    """Put every correction in place; some work through the services' own APIs."""
+
+def install(clients: Clients, identity: Identity) -> None:
+    """Put every correction in place; some work through the services' own APIs, some ask what a role allows."""
     for correction in CORRECTIONS:
         correction.install()
     for resource in RESOURCES:
         resource.install(clients)
+    for role in ROLES:
+        role.install(identity)

@@ -1,0 +1,58 @@
+"""A denial names who may not do what to which resource and why, with the service's status and spelling.
+
+docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html. MiniStack leaves the resource out, and answers
+every denial with status 403, where the services that speak JSON answer 400.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from localcloud import hooks
+from localcloud.identity import denial
+
+# They have wordings of their own, which MiniStack knows.
+_OWN_WORDING = frozenset({"apigateway", "ec2", "iot", "iot-data", "logs", "ssm"})
+_STATUS_403 = frozenset({"lambda", "sqs"})
+
+
+def install() -> None:
+    """Reword what MiniStack answers."""
+
+    def make(access_denied_response: Any) -> Any:
+        def denied(
+            service: str,
+            action: str,
+            principal_arn: str,
+            request_id: str,
+            *,
+            error_code: str = "",
+            message: str = "",
+            headers: dict[str, str] | None = None,
+            resource_arn: str = "*",
+            explicit_deny: bool = False,
+            resource_policy_arn: str = "",
+        ) -> tuple[int, dict[str, str], bytes]:
+            if not message and not error_code and service not in _OWN_WORDING:
+                message = denial(
+                    action, principal_arn, resource_policy_arn or resource_arn, explicit_deny, resource_policy_arn
+                )
+            status, answered, body = access_denied_response(
+                service,
+                action,
+                principal_arn,
+                request_id,
+                error_code=error_code,
+                message=message,
+                headers=headers,
+                resource_arn=resource_arn,
+                explicit_deny=explicit_deny,
+                resource_policy_arn=resource_policy_arn,
+            )
+            if status == 403 and service not in _STATUS_403 and (headers or {}).get("x-amz-target"):
+                status = 400
+            return status, answered, body
+
+        return denied
+
+    hooks.replace("iam.denied", make)
