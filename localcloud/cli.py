@@ -45,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
         default=True,
         help="let IAM's policies decide who may do what (default); --no-auth lets everybody do everything",
     )
+    start.add_argument(
+        "--docker",
+        action="store_true",
+        help="run jobs in containers of their images, by Docker or Podman, not as processes",
+    )
     start.add_argument("--forget", action="store_true", help="keep no state over a stop")
     start.add_argument("--foreground", action="store_true", help="stay in the foreground; Ctrl-C stops it")
     start.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
@@ -89,6 +94,7 @@ def _start(options: argparse.Namespace) -> int:
                 slots=options.slots,
                 quotas=quotas.parse(options.quota),
                 auth=options.auth,
+                docker=options.docker,
                 keep=not options.forget,
                 log_level=options.log_level,
             )
@@ -100,6 +106,7 @@ def _start(options: argparse.Namespace) -> int:
         slots=options.slots,
         quotas=quotas.parse(options.quota),
         auth=options.auth,
+        docker=options.docker,
         keep=not options.forget,
         log_level=options.log_level,
     )

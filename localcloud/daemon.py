@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from localcloud.engine import find as find_engine
 from localcloud.errors import LocalcloudError
 from localcloud.server import LOCK_FILE, STATE_FILE, STATUS_PATH
 
@@ -41,6 +42,7 @@ class Running:
     account: str
     region: str
     directory: Path
+    docker: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -63,6 +65,7 @@ def start(
     slots: int | None = None,
     quotas: Mapping[str, int] | None = None,
     auth: bool = True,
+    docker: bool = False,
     keep: bool = True,
     log_level: str = "INFO",
 ) -> Running:
@@ -70,9 +73,14 @@ def start(
 
     Raises:
         StartFailed: with the end of its log.
+        EngineMissing: jobs are to run in their images (``docker``), and no container engine answers.
     """
     if (running := find(directory)) is not None:
+        if docker and not running.docker:
+            raise LocalcloudError(f"the localcloud in {directory} runs without --docker: stop it first.")
         return running
+    if docker:
+        find_engine()  # says at once what is missing
     directory.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "localcloud", "start", "--foreground", "--dir", str(directory)]
     command += ["--port", str(port), "--log-level", log_level]
@@ -84,6 +92,8 @@ def start(
         command += ["--quota", f"{name}={value}"]
     if not auth:
         command += ["--no-auth"]
+    if docker:
+        command += ["--docker"]
     if not keep:
         command += ["--forget"]
     with (directory / LOG_FILE).open("ab") as log:
@@ -116,7 +126,8 @@ def find(directory: Path) -> Running | None:
         os.kill(state["pid"], 0)
     except ProcessLookupError:
         return None  # what is left of one that was killed; the one that holds the lock is still starting
-    return Running(state["endpoint"], state["pid"], state["account"], state["region"], directory)
+    docker = bool(state.get("docker"))
+    return Running(state["endpoint"], state["pid"], state["account"], state["region"], directory, docker)
 
 
 def snapshots(running: Running) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -16,7 +16,7 @@ from localcloud.container_contract import S3Transfer
 from localcloud.containers import Container, ContainerError, ContainerSpec
 from localcloud.errors import ValidationException
 from localcloud.events import Events
-from localcloud.images import Image, ImageMap, ImageNotFound
+from localcloud.images import Image, ImageNotFound
 from localcloud.logs import Logs, LogStream
 from localcloud.quotas import Quotas
 from localcloud.slots import Slots
@@ -35,6 +35,13 @@ OUT_OF_MEMORY = (
 )
 
 End = Literal["exited", "stopped", "timed out"]
+
+
+class Images(Protocol):
+    """What knows images: images.ImageMap or docker_runtime.DockerImages."""
+
+    def find(self, uri: str) -> Image:
+        """The image to run for a URI; raises ImageNotFound."""
 
 
 class Runtime(Protocol):
@@ -79,10 +86,11 @@ class Platform:
         directory: where containers get their base directories.
         quotas: how much of what an account may have at once.
         stop_grace: seconds between SIGTERM and SIGKILL (120 on AWS).
+        in_alarm: which of an account's CloudWatch alarms, given by name, are in ALARM.
     """
 
     store: Store
-    images: ImageMap
+    images: Images
     runtime: Runtime
     slots: Slots
     logs: Logs
@@ -92,6 +100,7 @@ class Platform:
     directory: Path
     quotas: Quotas = field(default_factory=Quotas)
     stop_grace: float = 10.0
+    in_alarm: Callable[[Scope, Sequence[str]], list[str]] = field(default=lambda _scope, _names: [])
     _live: dict[tuple[Scope, str, str], Live] = field(default_factory=dict)
     _taken: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -87,16 +87,18 @@ def localcloud(
     slots: int | None = None,
     quotas: Mapping[str, int] | None = None,
     auth: bool = True,
+    docker: bool = False,
 ) -> Iterator[Cloud]:
     """A localcloud that keeps nothing, from the start to the end of the block.
 
     Args:
         auth: whether IAM's policies decide who may do what.
+        docker: whether jobs run in containers of their images.
 
     Raises:
         StartFailed: with the end of its log.
     """
-    running = daemon.start(directory, images=images, slots=slots, quotas=quotas, auth=auth, keep=False)
+    running = daemon.start(directory, images=images, slots=slots, quotas=quotas, auth=auth, docker=docker, keep=False)
     try:
         yield Cloud(running)
     finally:
