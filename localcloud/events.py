@@ -23,6 +23,8 @@ class Events:
     def __init__(self, put: Put) -> None:
         """``put`` takes one entry as in PutEvents."""
         self._put = put
+        self._flowing = threading.Event()
+        self._flowing.set()
         self._queue: queue.SimpleQueue[tuple[Scope, dict[str, Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="localcloud-events", daemon=True)
         self._thread.start()
@@ -41,13 +43,24 @@ class Events:
             )
         )
 
+    def hold(self) -> None:
+        """Send nothing until `release`: whom it is for cannot take it yet, or any more."""
+        self._flowing.clear()
+
+    def release(self) -> None:
+        """Send what was held back, and go on."""
+        self._flowing.set()
+
     def close(self) -> None:
-        """Send what is queued and stop."""
+        """Send what is queued and stop; what is held is dropped."""
+        if not self._flowing.is_set():
+            return
         self._queue.put(None)
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
+            self._flowing.wait()
             scope, entry = item
             try:
                 self._put(scope, entry)

@@ -15,6 +15,7 @@ import logging
 import sys
 import types
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -181,9 +182,7 @@ HOOKS = {
     "s3.persisting": Hook(_S3, "S3_PERSIST", kind=bool),
     "s3.persist": Hook(_S3, "_persist_object", ("bucket", "key", "obj")),
     "s3.load": Hook(_S3, "_load_persisted_data", ()),
-    "s3.load_history": Hook(
-        _S3, "_load_persisted_history", ("account_id", "bucket", "bucket_name", "key", "meta")
-    ),
+    "s3.load_history": Hook(_S3, "_load_persisted_history", ("account_id", "bucket", "bucket_name", "key", "meta")),
     "s3.path": Hook(_S3, "_object_disk_path", ("bucket", "key", "account_id")),
     "s3.describe": Hook(_S3, "_object_meta_from_record", ("obj",)),
     "s3.history": Hook(_S3, "_key_history_meta", ("bucket_name", "key")),
@@ -562,12 +561,29 @@ def running_task(run: TaskRun) -> Iterator[None]:
         _task_run.reset(token)
 
 
-def in_thread(function: Callable[..., Response]) -> Handler:
-    """A service handler that does its work off the event loop, so that it may wait and call other services."""
+def in_thread(function: Callable[..., Response], pool: Executor | None = None) -> Handler:
+    """A service handler that does its work off the event loop, so that it may wait and call other services.
+
+    Args:
+        pool: whose threads it uses; None for the event loop's own.
+    """
 
     async def handler(
         method: str, path: str, headers: Mapping[str, str], body: bytes, query_params: Mapping[str, Any]
     ) -> Response:
-        return await asyncio.to_thread(function, method, path, headers, body, query_params)
+        run = contextvars.copy_context().run
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(pool, run, function, method, path, headers, body, query_params)
 
     return handler
+
+
+def by_path(special: Callable[[str], bool], handler: Handler, otherwise: Handler) -> Handler:
+    """One handler for the paths that ``special`` knows, another for all others: two services that sign alike."""
+
+    async def choose(
+        method: str, path: str, headers: Mapping[str, str], body: bytes, query_params: Mapping[str, Any]
+    ) -> Response:
+        return await (handler if special(path) else otherwise)(method, path, headers, body, query_params)
+
+    return choose

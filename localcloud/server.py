@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import fcntl
 import json
 import logging
@@ -29,6 +30,8 @@ logger = logging.getLogger("localcloud")
 HOST = "127.0.0.1"
 STATE_FILE = "localcloud.json"
 LOCK_FILE = "localcloud.lock"
+# Where the server answers about itself.
+STATUS_PATH = "/_localcloud/status"
 TEMPORARY = "tmp"
 JOBS = "jobs"
 FRAMEWORK_IMAGES = Path(__file__).with_name("frameworks.toml")
@@ -50,7 +53,8 @@ class Settings:
         slots: how many jobs run at once; None for as many as there are CPUs.
         quotas: service quotas by AWS's names, before AWS's own (localcloud.quotas).
         auth: whether IAM's policies decide who may do what; without it everybody may do everything.
-        keep: whether the state survives a clean stop.
+        keep: whether the state is kept on disk, for the next start.
+        snapshot_seconds: from one snapshot of the state to the next, at least, while it changes.
         account: the account of callers whose access key is not itself an account.
         region: the region of callers who name none.
         docker: whether jobs run in their images, by the container engine of this machine, and not as processes.
@@ -65,6 +69,7 @@ class Settings:
     docker: bool = False
     auth: bool = True
     keep: bool = True
+    snapshot_seconds: float = 1.0
     account: str = "000000000000"
     region: str = "us-east-1"
     log_level: str = "INFO"
@@ -94,7 +99,7 @@ def serve(settings: Settings) -> NoReturn:
     if engine is not None and (left := remove_left(engine, settings.directory)):
         logger.info("removed %d containers of one that was killed", left)
     (settings.directory / STATE_FILE).unlink(missing_ok=True)  # of one that was killed
-    listener = _listen(settings.port)
+    listener = _listen_again(settings)
     endpoint = f"http://{HOST}:{listener.getsockname()[1]}"
     os.environ.update(environment(settings, endpoint))
     _own_temporary_directory(settings.directory)
@@ -146,9 +151,9 @@ def environment(settings: Settings, endpoint: str) -> dict[str, str]:
         "IOT_MTLS_ENABLED": "0",
         "LOG_LEVEL": settings.log_level,
         "AUTH": "true" if settings.auth else "false",
-        "PERSIST_STATE": "1" if settings.keep else "0",
-        "STATE_DIR": str(home / "state"),
-        "S3_PERSIST": "1" if settings.keep else "0",
+        # localcloud.durability does both: MiniStack would save on a clean stop only.
+        "PERSIST_STATE": "0",
+        "S3_PERSIST": "0",
         "S3_DATA_DIR": str(home / "s3"),
         "DOCKER_HOST": f"unix://{home}/no-docker.sock",
         "AWS_ENDPOINT_URL": endpoint,
@@ -170,6 +175,8 @@ class _Server:
         self._engine = engine
         self._listener = listener
         self._endpoint = endpoint
+        self._durability: Any = None
+        self._stopping = False
 
     async def run(self) -> None:
         """Serve until told to stop."""
@@ -181,6 +188,9 @@ class _Server:
         hooks.leave_out_docker()
         hooks.check()
         plugged = plug_in(self._settings, self._endpoint, self._engine)
+        self._durability = plugged.durability
+        if self._durability is not None:
+            self._durability.restore()
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -189,6 +199,7 @@ class _Server:
         async def until_stopped() -> None:
             await stop.wait()
             logger.info("stopping")
+            self._stopping = True
             await asyncio.to_thread(plugged.close)
 
         logging.getLogger("persistence").setLevel(logging.WARNING)  # a line for each of a hundred services
@@ -201,17 +212,30 @@ class _Server:
         await hypercorn_serve(self._announcing(hooks.application()), config, shutdown_trigger=until_stopped)
 
     def _announcing(self, application: Any) -> Any:
-        """The application, which writes the state file once it has started."""
+        """The application, which writes the state file once it has started, and tells what may change the state."""
 
         async def app(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
             if scope["type"] != "lifespan":
-                await application(scope, receive, send)
+                if self._stopping:  # what came after the last snapshot would be lost
+                    await _answer(send, 503, {"message": "localcloud is stopping"})
+                elif scope.get("path") == STATUS_PATH:
+                    saving = self._durability
+                    await _answer(send, 200, {"snapshots": saving.snapshots.status() if saving is not None else None})
+                elif self._durability is None:
+                    await application(scope, receive, send)
+                else:
+                    # Before, as it may take long, and after, as only then all of it is done.
+                    self._durability.on_request(scope.get("method", ""), scope["headers"])
+                    await application(scope, receive, send)
+                    self._durability.on_request(scope.get("method", ""), scope["headers"])
                 return
 
             async def announce(message: Mapping[str, Any]) -> None:
                 await send(message)
                 if message["type"] == "lifespan.startup.complete":
                     self._write_state()
+                    if self._durability is not None:
+                        self._durability.start(asyncio.get_running_loop())
 
             await application(scope, receive, announce)
 
@@ -244,6 +268,7 @@ def plug_in(settings: Settings, endpoint: str, engine: Engine | None = None) -> 
     from localcloud.clients import Clients
     from localcloud.container_contract import TransferError
     from localcloud.containers import ProcessRuntime
+    from localcloud.durability import Durability
     from localcloud.events import Events
     from localcloud.identity import Identity, NotAssumable, Session
     from localcloud.images import ImageMap
@@ -299,15 +324,35 @@ def plug_in(settings: Settings, endpoint: str, engine: Engine | None = None) -> 
         directory=settings.directory / JOBS,
     )
     sagemaker = SageMaker(platform, identity)
+    durability = None
+    if settings.keep:
+        durability = Durability(
+            settings.directory,
+            platform.store,
+            platform.events,
+            sagemaker.restored,
+            int(endpoint.rsplit(":", 1)[1]),
+            settings.snapshot_seconds,
+        )
+    state = SageMakerState(sagemaker, durability)
     hooks.register_service(
         "sagemaker",
         "SageMaker",
-        hooks.in_thread(
-            lambda _method, _path, headers, body, query: sagemaker.handle(
-                hooks.current_scope(), headers.get("x-amz-target", ""), body, hooks.access_key(headers, query)
-            )
+        hooks.by_path(
+            sagemaker.runtime.handles,
+            hooks.in_thread(
+                lambda method, path, headers, body, query: sagemaker.runtime.handle(
+                    hooks.current_scope(), method, path, headers, body, hooks.access_key(headers, query)
+                ),
+                sagemaker.runtime.pool,
+            ),
+            hooks.in_thread(
+                lambda _method, _path, headers, body, query: sagemaker.handle(
+                    hooks.current_scope(), headers.get("x-amz-target", ""), body, hooks.access_key(headers, query)
+                )
+            ),
         ),
-        SageMakerState(sagemaker),
+        state,
     )
     roles = TaskRoles(identity, hooks.current_scope)
     tasks = SageMakerTasks(sagemaker, hooks.current_scope, roles.session)
@@ -319,7 +364,7 @@ def plug_in(settings: Settings, endpoint: str, engine: Engine | None = None) -> 
         runtime.warm(image)
     # SageMaker's model takes most of a second: load it while the server starts.
     threading.Thread(target=service_model, args=("sagemaker",), name="localcloud-model", daemon=True).start()
-    return Plugged(sagemaker, runtime)
+    return Plugged(sagemaker, runtime, durability)
 
 
 @dataclass
@@ -328,11 +373,14 @@ class Plugged:
 
     sagemaker: Any
     runtime: Any
+    durability: Any = None
 
     def close(self) -> None:
-        """Stop jobs first, then whatever is left of their processes, then the functions' workers."""
+        """Save the state first, as it is; then stop jobs, then whatever is left of their processes, then the functions' workers."""
         from localcloud import hooks
 
+        if self.durability is not None:
+            self.durability.close()
         self.sagemaker.close()
         self.runtime.close()
         hooks.get("lambda.end_workers")()
@@ -341,22 +389,31 @@ class Plugged:
 class SageMakerState:
     """SageMaker's part in MiniStack's saving, restoring and resetting."""
 
-    def __init__(self, sagemaker: Any) -> None:
+    def __init__(self, sagemaker: Any, durability: Any = None) -> None:
         self._sagemaker = sagemaker
+        self._durability = durability
 
     def get_state(self) -> dict[str, Any]:
         """Everything, as JSON values."""
         return {"rows": self._sagemaker.platform.store.snapshot()}
 
     def load_persisted_state(self, data: Mapping[str, Any]) -> None:
-        """Everything back; jobs that were cut off are failed."""
+        """Everything back."""
         self._sagemaker.platform.store.restore(data["rows"])
-        self._sagemaker.restored()
 
     def reset(self) -> None:
         """Stop every job and forget everything."""
         self._sagemaker.platform.forget_all()
         self._sagemaker.platform.store.clear()
+        if self._durability is not None:
+            self._durability.snapshots.forget()
+
+
+async def _answer(send: Any, status: int, content: Any) -> None:
+    """A response of localcloud's own, as JSON."""
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(content).encode()})
 
 
 def _on_signal(stop: asyncio.Event) -> None:
@@ -377,6 +434,17 @@ def _lock(directory: Path) -> Any:
             f"(localcloud stop --dir {directory}), or name another --dir."
         ) from error
     return lock
+
+
+def _listen_again(settings: Settings) -> socket.socket:
+    """Listen; without a port asked for, where the kept state was served last, as addresses in it name that port."""
+    if settings.port == 0 and settings.keep:
+        from localcloud.durability import kept_port
+
+        if port := kept_port(settings.directory):
+            with contextlib.suppress(PortTaken):
+                return _listen(port)
+    return _listen(settings.port)
 
 
 def _listen(port: int) -> socket.socket:

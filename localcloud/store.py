@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ class Store:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.on_change: Callable[[], None] = lambda: None  # told of every change of a record
         self._tables: dict[tuple[Scope, str], dict[str, Record]] = defaultdict(dict)
 
     def table(self, scope: Scope, kind: str) -> dict[str, Record]:
@@ -50,6 +51,7 @@ class Store:
         with self.lock:
             yield record
             record["LastModifiedTime"] = now()
+        self.on_change()
 
     def clear(self) -> None:
         """Forget everything."""
