@@ -95,10 +95,14 @@ class MetricStore:
         self._lock = threading.Lock()
         # metric → (start of the bucket, unit) → aggregate
         self._series: dict[MetricKey, dict[tuple[int, str], Aggregate]] = {}
+        self._units: dict[MetricKey, tuple[str, ...]] = {}
         self._buckets = 0
         # Who wants to know of new datapoints (the alarms): by scope, namespace and name, so that put stays cheap.
         self.watched: frozenset[tuple[Scope, str, str]] = frozenset()
         self.on_watched: Callable[[MetricKey], None] = lambda _key: None
+        # By namespace, what measures a gauge: nobody puts its datapoints, so it is measured when somebody asks.
+        self.gauges: dict[str, Callable[[MetricKey], tuple[float, str] | None]] = {}
+        self._sampled: dict[MetricKey, tuple[int, float]] = {}
 
     def put(
         self,
@@ -147,6 +151,8 @@ class MetricStore:
             if found is None:
                 found = series[bucket] = Aggregate()
                 self._buckets += 1
+                if unit not in self._units.get(key, ()):
+                    self._units[key] = (*self._units.get(key, ()), unit)
             found.merge(aggregate)
             overfull = self._buckets > MOST_BUCKETS
         if overfull:
@@ -163,11 +169,33 @@ class MetricStore:
         found: dict[int, dict[str, Aggregate]] = {}
         first = int(start)
         with self._lock:
-            for (when, its_unit), aggregate in self._series.get(key, {}).items():
+            series = self._series.get(key, {})
+            units = self._units.get(key, ())
+            if (end - start) * len(units) < len(series):  # an alarm's last minutes of a long series
+                seconds = range(first, math.ceil(end))
+                candidates = ((when, each) for when in seconds for each in units if (when, each) in series)
+            else:
+                candidates = ((when, each) for when, each in series)
+            for when, its_unit in candidates:
                 if start <= when < end and unit in (None, its_unit):
                     period_start = first + (when - first) // period * period
-                    found.setdefault(period_start, {}).setdefault(its_unit, Aggregate()).merge(aggregate)
+                    merged = found.setdefault(period_start, {}).setdefault(its_unit, Aggregate())
+                    merged.merge(series[when, its_unit])
         return dict(sorted(found.items()))
+
+    def sample(self, key: MetricKey) -> float | None:
+        """Measure a gauge: a datapoint if it is the minute's first or has moved; None if it is none."""
+        gauge = self.gauges.get(key.namespace)
+        measured = gauge(key) if gauge is not None else None
+        if measured is None:
+            return None
+        value, unit = measured
+        now = self._clock()
+        seen = (int(now // STANDARD), value)
+        if self._sampled.get(key) != seen:
+            self._sampled[key] = seen
+            self.put(key.scope, key.namespace, key.name, value, unit, dict(key.dimensions), now)
+        return value
 
     def metrics(self, scope: Scope) -> list[tuple[MetricKey, int]]:
         """An account's metrics, and when each had its latest datapoint (seconds since the epoch)."""
@@ -194,12 +222,15 @@ class MetricStore:
 
     def _count(self) -> None:
         self._series = {key: series for key, series in self._series.items() if series}
+        self._units = {key: tuple({unit for _, unit in series}) for key, series in self._series.items()}
         self._buckets = sum(len(series) for series in self._series.values())
 
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
             self._series.clear()
+            self._units.clear()
+            self._sampled.clear()
             self._buckets = 0
 
     def snapshot(self) -> list[Any]:

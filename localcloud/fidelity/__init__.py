@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from localcloud.clients import Clients
 from localcloud.fidelity import (
+    alarm_actions,
+    alarm_evaluation,
+    alarm_operations,
     async_targets,
     bucket_resource,
     conditional_copy,
     denial_wording,
     error_types,
     execution_context,
+    metric_operations,
     object_versions,
     parallel_jsonata,
     s3_condition_keys,
@@ -26,11 +30,15 @@ from localcloud.fidelity import (
 from localcloud.identity import Identity
 
 CORRECTIONS = (
+    alarm_actions,
+    alarm_evaluation,
+    alarm_operations,
     async_targets,
     conditional_copy,
     denial_wording,
     error_types,
     execution_context,
+    metric_operations,
     object_versions,
     parallel_jsonata,
     s3_condition_keys,
