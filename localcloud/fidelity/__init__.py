@@ -11,11 +11,17 @@ from localcloud.fidelity import (
     bucket_resource,
     conditional_copy,
     denial_wording,
+    error_matching,
     error_types,
     execution_context,
+    execution_timeout,
+    history,
+    map_iterations,
     metric_operations,
     object_versions,
     parallel_jsonata,
+    prompt_waits,
+    retries,
     s3_condition_keys,
     secure_transport,
     service_keys,
@@ -23,13 +29,31 @@ from localcloud.fidelity import (
     start_twice,
     state_machine_resource,
     state_machine_role,
+    state_walk,
     stay_aborted,
+    stop_jobs,
     table_resource,
     task_events,
+    task_timeouts,
 )
 from localcloud.identity import Identity
 
+# What runs executions comes first: the others wrap it.
+ENGINE = (
+    history,
+    state_walk,
+    retries,
+    task_timeouts,
+    map_iterations,
+    prompt_waits,
+    error_matching,
+    stay_aborted,
+    stop_jobs,
+    execution_timeout,
+)
+
 CORRECTIONS = (
+    *ENGINE,
     alarm_actions,
     alarm_evaluation,
     alarm_operations,
@@ -47,7 +71,6 @@ CORRECTIONS = (
     shared_layers,
     start_twice,
     state_machine_resource,
-    stay_aborted,
     task_events,
 )
 

@@ -1,59 +1,59 @@
 """Parallel and Succeed states honour JSONata's Arguments, Output and Assign; branches have their own context.
 
 docs.aws.amazon.com/step-functions/latest/dg/state-parallel.html; MiniStack drops the fields, and its branches overwrite
-each other's context (State.Name, State.RetryCount).
+each other's context (State.Name, State.RetryCount) and variables. Its Parallel also waits for all branches before it
+fails: the first that fails ends the others here. A redrive runs only those that have not succeeded.
 """
 
 from __future__ import annotations
 
-import contextvars
-import copy
-import threading
 from typing import Any
 
-from localcloud import hooks
+from localcloud import hooks, workflow
 
 
 def install() -> None:
     """Run Parallel states here, and evaluate Succeed's Output."""
-    hooks.replace("states.branches", _make_branches)
+    hooks.replace("states.branches", lambda _original: _run)
     hooks.replace("states.output_path", _make_output)
 
 
-def _make_branches(run_branches: Any) -> Any:
-    def run(state_def: dict[str, Any], raw_input: Any, execution: Any, ctx: dict[str, Any]) -> Any:
-        if hooks.get("states.language")(state_def, ctx) != "JSONata":
-            return run_branches(state_def, raw_input, execution, ctx)
+def _run(state_def: workflow.Json, raw_input: Any, execution: workflow.Json, ctx: workflow.Json) -> Any:
+    jsonata = hooks.get("states.language")(state_def, ctx) == "JSONata"
+    if jsonata:
         effective = hooks.get("states.arguments")(state_def, raw_input, ctx)
-        branches = state_def.get("Branches", [])
-        results: list[Any] = [None] * len(branches)
-        errors: list[BaseException] = []
+    else:
+        effective = hooks.get("states.input_path")(state_def, raw_input, ctx)
+        effective = hooks.get("states.parameters")(state_def, effective, ctx)
+    walk = workflow.current()
+    if walk is None:
+        raise workflow.error("States.Runtime", "A Parallel state runs only in an execution.")
+    branches, add, variables = state_def.get("Branches", []), hooks.get("states.event"), ctx.get("variables", {})
+    if walk.place["children"] is None:
+        add(execution, "ParallelStateStarted")
+        walk.place["children"] = [workflow.place_at(branch["StartAt"], effective, variables) for branch in branches]
 
-        def run_branch(index: int, branch: dict[str, Any]) -> None:
-            try:
-                results[index] = hooks.get("states.machine")(
-                    branch.get("States", {}), branch.get("StartAt"), effective, execution, copy.deepcopy(ctx)
-                )
-            except Exception as error:  # noqa: BLE001 - raised again below, in the state's own thread
-                errors.append(error)
+    def run_branch(number: int, own: workflow.Walk) -> None:
+        branch = branches[number]
+        context = {**ctx, "variables": dict(variables)}
+        hooks.get("states.machine")(branch["States"], branch["StartAt"], own.place["input"], execution, context)
 
-        threads = [
-            threading.Thread(target=contextvars.copy_context().run, args=(run_branch, index, branch), daemon=True)
-            for index, branch in enumerate(branches)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if errors:
-            failed = hooks.get("states.error")
-            first = errors[0]
-            raise first if isinstance(first, failed) else failed("States.BranchFailed", str(first))
+    places: list[workflow.Json] = walk.place["children"]
+    try:
+        workflow.side_by_side(walk, places, len(branches), run_branch)
+    except Exception:
+        add(execution, "ParallelStateFailed")
+        raise
+    add(execution, "ParallelStateSucceeded")
+    results = [place["output"] for place in places]
+    if jsonata:
         output = hooks.get("states.output")(state_def, raw_input, ctx, result=results, default=results)
         hooks.get("states.assign")(state_def, raw_input, ctx, result=results)
-        return output, hooks.get("states.next")(state_def)
-
-    return run
+    else:
+        output = hooks.get("states.result_selector")(state_def, results)
+        output = hooks.get("states.result_path")(state_def, raw_input, output)
+        output = hooks.get("states.output_path")(state_def, output, ctx)
+    return output, hooks.get("states.next")(state_def)
 
 
 def _make_output(apply_output_path: Any) -> Any:

@@ -1,24 +1,19 @@
-"""An execution that was stopped stays ABORTED, whatever its abandoned task ends in.
+"""An execution that has ended stays as it ended, whatever its abandoned task ends in.
 
 docs.aws.amazon.com/step-functions/latest/apireference/API_StopExecution.html; in MiniStack the task's later failure
-overwrites the status and sends a second event.
+overwrites the status and sends a second event. A failed execution has no output
+(docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html), which MiniStack gives it.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from localcloud import hooks
+from localcloud import hooks, workflow
 
 
 def install() -> None:
     """Fail only executions that run."""
+    hooks.replace("states.fail", lambda _original: _fail)
 
-    def make(fail_execution: Any) -> Any:
-        def fail(execution: dict[str, Any], error: str, cause: str) -> None:
-            if execution["status"] == "RUNNING":
-                fail_execution(execution, error, cause)
 
-        return fail
-
-    hooks.replace("states.fail", make)
+def _fail(execution: workflow.Json, error: str, cause: str) -> None:
+    workflow.close(execution, "FAILED", error=error, cause=cause)

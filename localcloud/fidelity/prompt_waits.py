@@ -1,0 +1,13 @@
+"""A Wait state ends when its execution is stopped or its time is up.
+
+docs.aws.amazon.com/step-functions/latest/apireference/API_StopExecution.html; MiniStack's thread sleeps on to the end.
+"""
+
+from __future__ import annotations
+
+from localcloud import hooks, workflow
+
+
+def install() -> None:
+    """Wait for the time or the end, whichever comes first."""
+    hooks.replace("states.sleep", lambda _original: workflow.pause)
