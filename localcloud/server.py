@@ -322,6 +322,14 @@ def plug_in(settings: Settings, endpoint: str, engine: Engine | None = None) -> 
         s3=lambda scope, role: clients.get("s3", scope, role_session(scope, role)),
         environment=job_environment,
         directory=settings.directory / JOBS,
+        in_alarm=lambda scope, names: [
+            alarm["AlarmName"]
+            for kind in clients.get("cloudwatch", scope)
+            .describe_alarms(AlarmNames=list(names), StateValue="ALARM", AlarmTypes=["MetricAlarm", "CompositeAlarm"])
+            .items()
+            if kind[0] in ("MetricAlarms", "CompositeAlarms")
+            for alarm in kind[1]
+        ],
     )
     sagemaker = SageMaker(platform, identity)
     durability = None
@@ -376,7 +384,7 @@ class Plugged:
     durability: Any = None
 
     def close(self) -> None:
-        """Save the state first, as it is; then stop jobs, then whatever is left of their processes, then the functions' workers."""
+        """Save the state as it is; then stop jobs, what is left of their processes, and the functions' workers."""
         from localcloud import hooks
 
         if self.durability is not None:
@@ -403,6 +411,7 @@ class SageMakerState:
 
     def reset(self) -> None:
         """Stop every job and forget everything."""
+        self._sagemaker.endpoints.forget_all()
         self._sagemaker.platform.forget_all()
         self._sagemaker.platform.store.clear()
         if self._durability is not None:

@@ -11,11 +11,16 @@ from botocore import xform_name
 
 from localcloud import permissions
 from localcloud.api import parse_request, serialise_response, service_model
+from localcloud.endpoint_configs import EndpointConfigs
+from localcloud.endpoints import Endpoints
 from localcloud.errors import ApiError
 from localcloud.identity import Identity
 from localcloud.jobs import Platform
 from localcloud.model_registry import ModelRegistry
+from localcloud.models import Models
 from localcloud.processing_jobs import ProcessingJobs
+from localcloud.router import Router
+from localcloud.runtime_api import Runtime
 from localcloud.store import Scope
 from localcloud.tags import Tags
 from localcloud.training_jobs import TrainingJobs
@@ -41,8 +46,14 @@ class SageMaker:
         self.training = TrainingJobs(platform, self.tags)
         self.tuning = TuningJobs(platform, self.tags, self.training)
         self.registry = ModelRegistry(platform.store, self.tags, platform.events)
+        router = Router()
+        self.models = Models(platform, self.tags)
+        self.endpoint_configs = EndpointConfigs(platform, self.tags)
+        self.endpoints = Endpoints(platform, self.tags, router)
+        self.runtime = Runtime(router, self.authorise)
+        serving = (self.models, self.endpoint_configs, self.endpoints)
         self._operations: dict[str, Operation] = {}
-        for family in (self.tags, self.processing, self.training, self.tuning, self.registry):
+        for family in (self.tags, self.processing, self.training, self.tuning, self.registry, *serving):
             for name in family.operations:
                 self._operations[name] = getattr(family, xform_name(name))
 
@@ -118,9 +129,12 @@ class SageMaker:
         for family in (self.processing, self.training, self.tuning):
             for scope, record in family.interrupt(INTERRUPTED):
                 logger.warning("%s in %s was cut off by a restart", record["Arn"], scope.region)
+        self.endpoints.restored()
 
     def close(self) -> None:
         """Stop every job and deliver what is left."""
+        self.runtime.close()
+        self.endpoints.close()
         self.platform.close()
         self.platform.logs.close()
         self.platform.events.close()

@@ -1,0 +1,670 @@
+"""Endpoints: model servers behind a name, changed without losing a request, back to what they were when that fails.
+
+docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeEndpoint.html (statuses),
+docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green.html (updates).
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from localcloud import endpoint_configs, listing, metrics, serving_plans
+from localcloud.api import project, service_model
+from localcloud.container_contract import ContractError
+from localcloud.data_capture import DataCapture
+from localcloud.errors import ApiError, ValidationException
+from localcloud.jobs import Platform, limited
+from localcloud.model_servers import STOP_GRACE, Fleet, Serving
+from localcloud.router import Route, Router, Target
+from localcloud.serving_plans import Plan, Variant
+from localcloud.store import Record, Scope, now
+from localcloud.tags import Tags
+from localcloud.traffic_shift import RolledBack, Shift, check_deployment
+
+logger = logging.getLogger("localcloud.serving")
+
+KIND = "endpoint"
+LOG_GROUP = "/aws/sagemaker/Endpoints"
+METRICS = "/aws/sagemaker/Endpoints"
+# How long a change of weights shows as Updating; the traffic itself is shifted at once. Minutes on AWS.
+UPDATING_SECONDS = 0.25
+# A request takes 60 s at most, so that this is always enough for those in flight.
+DRAIN_SECONDS = 65.0
+RESTARTED = "localcloud was stopped while the endpoint was being created; create it again."
+
+
+class Unhealthy(Exception):
+    """A variant could not be served; the text is the FailureReason."""
+
+
+@dataclass
+class Live:
+    """What runs for one endpoint."""
+
+    fleets: dict[str, Fleet] = field(default_factory=dict)
+    capture: DataCapture | None = None
+
+
+class Endpoints:
+    """CreateEndpoint and its family."""
+
+    operations = (
+        "CreateEndpoint",
+        "DescribeEndpoint",
+        "ListEndpoints",
+        "DeleteEndpoint",
+        "UpdateEndpoint",
+        "UpdateEndpointWeightsAndCapacities",
+    )
+    partial: ClassVar[dict[str, str]] = {
+        "UpdateEndpoint": "RollingUpdatePolicy shifts all traffic at once, with its WaitIntervalInSeconds as the time "
+        "to bake.",
+        "CreateEndpoint": "a server that ends three times before it is healthy is given up at once, not after the "
+        "health check's time. A variant has at most as many processes as the setting `instances` says (4), however "
+        "many instances it asks for.",
+    }
+
+    def __init__(self, platform: Platform, tags: Tags, router: Router, most_processes: int = 4) -> None:
+        self._platform = platform
+        self._store = platform.store
+        self._tags = tags
+        self._router = router
+        self._most = most_processes
+        self._live: dict[tuple[Scope, str], Live] = {}
+        self._starting: set[Fleet] = set()
+        self._threads: set[threading.Thread] = set()
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+
+    # --- operations ---
+
+    def create_endpoint(self, scope: Scope, request: Record) -> Record:
+        """Start serving a configuration."""
+        name = request["EndpointName"]
+        arn = scope.arn(KIND, name)
+        with self._store.lock:
+            table = self._store.table(scope, KIND)
+            if name in table:
+                raise ValidationException(f'Cannot create already existing endpoint "{arn}".')
+            config = endpoint_configs.find(self._platform, scope, request["EndpointConfigName"])
+            plan = serving_plans.make(self._platform, scope, config)
+            check_deployment(request.get("DeploymentConfig"), plan)
+            record: Record = {
+                "Arn": arn,
+                "EndpointName": name,
+                "EndpointArn": arn,
+                "EndpointConfigName": config["EndpointConfigName"],
+                "EndpointStatus": "Creating",
+                "CreationTime": now(),
+                "LastModifiedTime": now(),
+                "_plan": plan,
+                "_pending": None,
+            }
+            if "DeploymentConfig" in request:
+                record["LastDeploymentConfig"] = request["DeploymentConfig"]
+            self._tags.put(scope, arn, request.get("Tags", []))
+            table[name] = record
+        self._emit(scope, record)
+        self._in_background(name, lambda: self._create(scope, record))
+        return {"EndpointArn": arn}
+
+    def describe_endpoint(self, scope: Scope, request: Record) -> Record:
+        """Everything about one endpoint."""
+        with self._store.lock:
+            return self._described(scope, self._find(scope, request["EndpointName"]))
+
+    def list_endpoints(self, scope: Scope, request: Record) -> Record:
+        """Summaries, newest first."""
+        with self._store.lock:
+            found = listing.select(
+                self._store.table(scope, KIND).values(), request, name="EndpointName", status="EndpointStatus"
+            )
+            sort = {"Name": "EndpointName", "CreationTime": "CreationTime", "Status": "EndpointStatus"}
+            chosen, token = listing.page(found, request, sort=sort)
+            shape = service_model("sagemaker").shape_for("EndpointSummary")
+            return {"Endpoints": [copy.deepcopy(project(shape, each)) for each in chosen], "NextToken": token}  # type: ignore[arg-type]
+
+    def delete_endpoint(self, scope: Scope, request: Record) -> Record:
+        """Stop serving; requests in flight are answered first."""
+        with self._store.lock:
+            record = self._find(scope, request["EndpointName"])
+            if record["EndpointStatus"] not in ("InService", "Failed", "OutOfService"):
+                raise self._in_progress(record)
+            with self._store.changing(record):
+                record["EndpointStatus"] = "Deleting"
+        self._router.remove(scope, record["EndpointName"])
+        self._emit(scope, record)
+        self._in_background(record["EndpointName"], lambda: self._delete(scope, record))
+        return {}
+
+    def update_endpoint(self, scope: Scope, request: Record) -> Record:
+        """Serve another configuration: its servers first, then the traffic, then the old servers' end."""
+        with self._store.lock:
+            record = self._in_service(scope, request["EndpointName"])
+            config = endpoint_configs.find(self._platform, scope, request["EndpointConfigName"])
+            plan = serving_plans.make(self._platform, scope, config)
+            if request.get("RetainAllVariantProperties"):
+                excluded = frozenset(
+                    each["VariantPropertyType"] for each in request.get("ExcludeRetainedVariantProperties", [])
+                )
+                serving_plans.retain(plan, record["_plan"], excluded)
+            elif request.get("ExcludeRetainedVariantProperties"):
+                raise ValidationException(
+                    "ExcludeRetainedVariantProperties can be specified only when RetainAllVariantProperties is true."
+                )
+            deployment = request.get("DeploymentConfig")
+            if request.get("RetainDeploymentConfig"):
+                if deployment:
+                    raise ValidationException(
+                        "DeploymentConfig and RetainDeploymentConfig cannot be specified together."
+                    )
+                deployment = record.get("LastDeploymentConfig")
+            check_deployment(deployment, plan)
+            with self._store.changing(record):
+                record["EndpointStatus"] = "Updating"
+                record.pop("FailureReason", None)
+                record["_pending"] = {"plan": plan, "start": now(), "status": "Creating", "deployment": deployment}
+        self._emit(scope, record)
+        self._in_background(record["EndpointName"], lambda: self._update(scope, record))
+        return {"EndpointArn": record["EndpointArn"]}
+
+    def update_endpoint_weights_and_capacities(self, scope: Scope, request: Record) -> Record:
+        """Shift traffic between variants at once, and change their numbers of instances."""
+        with self._store.lock:
+            record = self._in_service(scope, request["EndpointName"])
+            known = {variant["name"] for variant in record["_plan"]["variants"]}
+            wanted = {each["VariantName"]: each for each in request["DesiredWeightsAndCapacities"]}
+            if unknown := sorted(set(wanted) - known):
+                raise ValidationException(
+                    f"The variant name(s) {', '.join(repr(each) for each in unknown)} do not exist in endpoint "
+                    f'"{record["EndpointArn"]}".'
+                )
+            if len(wanted) < len(request["DesiredWeightsAndCapacities"]):
+                raise ValidationException("A variant name can be given only once in DesiredWeightsAndCapacities.")
+            before = copy.deepcopy(record["_plan"])
+            with self._store.changing(record):
+                record["EndpointStatus"] = "Updating"
+                record.pop("FailureReason", None)
+                for variant in record["_plan"]["variants"]:
+                    change = wanted.get(variant["name"], {})
+                    variant["weight"] = float(change.get("DesiredWeight", variant["weight"]))
+                    variant["instances"] = int(change.get("DesiredInstanceCount", variant["instances"]))
+            grown = _instances(record["_plan"]) != _instances(before)
+            if not grown:
+                self._set_route(scope, record)
+        self._emit(scope, record)
+        self._in_background(record["EndpointName"], lambda: self._rescale(scope, record, before, grown))
+        return {"EndpointArn": record["EndpointArn"]}
+
+    # --- the server's life ---
+
+    def restored(self) -> None:
+        """After a restart with kept state: serve again what was in service."""
+        again: list[tuple[Scope, Record]] = []
+        with self._store.lock:
+            found = [
+                (scope, record)
+                for scope, kind, table in self._store.tables()
+                if kind == KIND
+                for record in list(table.values())
+            ]
+            for scope, record in found:
+                status = record["EndpointStatus"]
+                if status == "Deleting":
+                    del self._store.table(scope, KIND)[record["EndpointName"]]
+                    self._tags.drop(scope, record["Arn"])
+                elif status == "Creating":
+                    self._settle(scope, record, "Failed", RESTARTED)
+                elif status != "Failed":
+                    with self._store.changing(record):
+                        record["EndpointStatus"] = "SystemUpdating"
+                        if record["_pending"]:
+                            record["FailureReason"] = (
+                                "localcloud was stopped while the endpoint was being updated; it serves its previous "
+                                "configuration."
+                            )
+                        record["_pending"] = None
+                    again.append((scope, record))
+        for scope, record in again:
+            self._in_background(record["EndpointName"], functools.partial(self._create, scope, record))
+
+    def forget_all(self) -> None:
+        """End every server and want nothing of the endpoints any more (a reset)."""
+        with self._lock:
+            live, self._live = dict(self._live), {}
+            starting = list(self._starting)
+        for (scope, name), each in live.items():
+            self._router.remove(scope, name)
+            if each.capture is not None:
+                each.capture.close(deliver=False)
+        _stop([*starting, *(fleet for each in live.values() for fleet in each.fleets.values())], 0.5)
+
+    def close(self) -> None:
+        """Deliver what was captured and end every server."""
+        self._closing.set()
+        with self._lock:
+            live = dict(self._live)
+            starting = list(self._starting)
+            threads = list(self._threads)
+        for scope, name in live:
+            self._router.remove(scope, name)
+        _stop([*starting, *(fleet for each in live.values() for fleet in each.fleets.values())], 1.0)
+        for each in live.values():
+            if each.capture is not None:
+                each.capture.close()
+        deadline = time.monotonic() + 5
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def fleets(self) -> list[tuple[Scope, str, str, Fleet]]:
+        """Everything that runs: account, endpoint, variant, instances."""
+        with self._lock:
+            return [
+                (scope, name, variant, fleet)
+                for (scope, name), live in self._live.items()
+                for variant, fleet in live.fleets.items()
+            ]
+
+    # --- inside: in the background ---
+
+    def _create(self, scope: Scope, record: Record) -> None:
+        try:
+            fleets = self._launch(scope, record["EndpointName"], record["_plan"])
+        except Unhealthy as error:
+            self._settle(scope, record, "Failed", str(error))
+            return
+        if not self._goes_live(scope, record, fleets, record["_plan"]):
+            return
+        self._set_route(scope, record)
+        self._settle(scope, record, "InService")
+
+    def _update(self, scope: Scope, record: Record) -> None:
+        name, pending = record["EndpointName"], record["_pending"]
+        plan: Plan = pending["plan"]
+        shift = Shift(pending["deployment"])
+        self._emit(scope, record)
+        try:
+            fleets = self._launch(scope, name, plan)
+        except Unhealthy as error:
+            self._roll_back(scope, record, str(error))
+            return
+        with self._lock:
+            live = self._live.get((scope, name))
+        if live is None or self._gone(scope, record):
+            _stop(list(fleets.values()), 0.5)
+            return
+        old_plan, old_fleets, old_capture = record["_plan"], live.fleets, live.capture
+        capture = self._capture(scope, name, plan)
+
+        def send(share: float) -> None:
+            self._router.set(scope, name, self._route(plan, fleets, capture, share, old_plan, old_fleets))
+
+        def stage(status: str) -> None:
+            with self._store.changing(record):
+                pending["status"] = status
+                pending["changed"] = now()
+            self._emit(scope, record)
+
+        try:
+            shift.run(
+                send,
+                stage,
+                lambda: self._gone(scope, record),
+                lambda names: self._platform.in_alarm(scope, names),
+                sum(_instances(plan)),
+            )
+        except RolledBack as error:
+            with self._store.changing(record):
+                record["EndpointStatus"] = "RollingBack"
+            self._emit(scope, record)
+            self._router.set(scope, name, self._route(old_plan, old_fleets, old_capture))
+            _retire(list(fleets.values()))
+            if capture is not None:
+                capture.close()
+            self._roll_back(scope, record, str(error))
+            return
+        if not self._goes_live(scope, record, fleets, plan, capture):
+            return
+        with self._store.changing(record):
+            record["_plan"] = plan
+            record["_pending"] = None
+            record["EndpointConfigName"] = plan["config"]
+            if pending["deployment"]:
+                record["LastDeploymentConfig"] = pending["deployment"]
+            else:
+                record.pop("LastDeploymentConfig", None)
+        self._set_route(scope, record)
+        _retire(list(old_fleets.values()))
+        if old_capture is not None:
+            old_capture.close()
+        self._settle(scope, record, "InService")
+
+    def _roll_back(self, scope: Scope, record: Record, reason: str) -> None:
+        """Back to the old configuration, which has been served all the time."""
+        if self._gone(scope, record):
+            return
+        if record["EndpointStatus"] != "RollingBack":
+            with self._store.changing(record):
+                record["EndpointStatus"] = "RollingBack"
+            self._emit(scope, record)
+        with self._store.changing(record):
+            record["_pending"] = None
+        self._settle(scope, record, "InService", reason)
+
+    def _rescale(self, scope: Scope, record: Record, before: Plan, grown: bool) -> None:
+        name = record["EndpointName"]
+        with self._lock:
+            live = self._live.get((scope, name))
+        if live is None:
+            return
+        if grown:
+            for variant in record["_plan"]["variants"]:
+                deadline = time.monotonic() + variant["startup"]
+                if live.fleets[variant["name"]].resize(self._processes(variant), deadline):
+                    with self._store.changing(record):
+                        record["EndpointStatus"] = "RollingBack"
+                        record["_plan"] = before
+                    self._emit(scope, record)
+                    for each in before["variants"]:
+                        live.fleets[each["name"]].resize(self._processes(each), time.monotonic() + each["startup"])
+                    self._set_route(scope, record)
+                    self._settle(scope, record, "InService", _not_healthy(variant["name"]))
+                    return
+            self._set_route(scope, record)
+        else:
+            self._closing.wait(UPDATING_SECONDS)
+        self._settle(scope, record, "InService")
+
+    def _delete(self, scope: Scope, record: Record) -> None:
+        name = record["EndpointName"]
+        with self._lock:
+            live = self._live.pop((scope, name), None)
+        if live is not None:
+            _retire(list(live.fleets.values()))
+            if live.capture is not None:
+                live.capture.close()
+        with self._store.lock:
+            if self._store.table(scope, KIND).get(name) is record:
+                del self._store.table(scope, KIND)[name]
+                self._tags.drop(scope, record["Arn"])
+
+    def _launch(self, scope: Scope, name: str, plan: Plan) -> dict[str, Fleet]:
+        """Start a plan's servers and wait until all of them are healthy.
+
+        Raises:
+            Unhealthy: one is not; none is left running.
+        """
+        fleets: dict[str, Fleet] = {}
+        try:
+            for variant in serving_plans.all_variants(plan):
+                fleet = self._fleet(scope, name, variant)
+                fleets[variant["name"]] = fleet
+                with self._lock:
+                    self._starting.add(fleet)
+                fleet.start(self._processes(variant))
+            begin = time.monotonic()
+            for variant in serving_plans.all_variants(plan):
+                if failure := fleets[variant["name"]].wait_healthy(begin + variant["startup"]):
+                    logger.warning("endpoint %s, variant %s: %s", name, variant["name"], failure)
+                    raise Unhealthy(_not_healthy(variant["name"]))
+            if self._closing.is_set():
+                raise Unhealthy(RESTARTED)
+        except (ContractError, ApiError) as error:
+            _stop(list(fleets.values()), 0.5)
+            raise Unhealthy(getattr(error, "message", str(error))) from error
+        except Exception:
+            _stop(list(fleets.values()), 0.5)
+            raise
+        finally:
+            with self._lock:
+                self._starting.difference_update(fleets.values())
+        return fleets
+
+    def _fleet(self, scope: Scope, name: str, variant: Variant) -> Fleet:
+        def died(code: int) -> None:
+            logger.warning("endpoint %s, variant %s: a server ended with exit code %s", name, variant["name"], code)
+            dimensions = {"EndpointName": name, "VariantName": variant["name"]}
+            metrics.put(scope, "localcloud/Endpoints", "ModelServerRestarts", 1, "Count", dimensions)
+
+        serving = Serving(
+            name=f"{name}-{variant['name']}",
+            served=variant["served"],
+            log_group=f"{LOG_GROUP}/{name}",
+            log_prefix=variant["name"],
+            startup_seconds=variant["startup"],
+        )
+        return Fleet(self._platform, scope, serving, died)
+
+    def _goes_live(
+        self, scope: Scope, record: Record, fleets: dict[str, Fleet], plan: Plan, capture: DataCapture | None = None
+    ) -> bool:
+        """Make these servers the endpoint's; False, and they are ended, when nobody wants them any more."""
+        with self._lock:
+            wanted = not self._gone(scope, record)
+            if wanted:
+                name = record["EndpointName"]
+                self._live[scope, name] = Live(fleets, capture or self._capture(scope, name, plan))
+        if not wanted:
+            _stop(list(fleets.values()), 0.5)
+        return wanted
+
+    # --- inside: what there is ---
+
+    def _processes(self, variant: Variant) -> int:
+        return min(int(variant["instances"]), self._most)
+
+    def _capture(self, scope: Scope, name: str, plan: Plan) -> DataCapture | None:
+        config = plan["capture"]
+        if not config or not config.get("EnableCapture", True):
+            return None
+        roles = {variant["name"]: variant["served"]["RoleArn"] for variant in serving_plans.all_variants(plan)}
+        return DataCapture(self._platform, scope, name, config, roles)
+
+    def _set_route(self, scope: Scope, record: Record) -> None:
+        with self._lock:
+            live = self._live.get((scope, record["EndpointName"]))
+        if live is not None:
+            self._router.set(scope, record["EndpointName"], self._route(record["_plan"], live.fleets, live.capture))
+
+    def _route(
+        self,
+        plan: Plan,
+        fleets: dict[str, Fleet],
+        capture: DataCapture | None,
+        share: float = 1.0,
+        old_plan: Plan | None = None,
+        old_fleets: dict[str, Fleet] | None = None,
+    ) -> Route:
+        """The route of a plan, which gets ``share`` of the traffic; the old one gets the rest."""
+        targets: list[Target] = []
+        if old_plan is not None and share < 1:
+            targets += _targets(old_plan, old_fleets or {}, 1 - share)
+        if share > 0:
+            targets += _targets(plan, fleets, share)
+        shadow, shadow_share = None, 0.0
+        for variant in plan["shadow"]:
+            shadow = Target(variant["name"], fleets[variant["name"]], variant["weight"], variant["instances"])
+            production = plan["variants"][0]["weight"]
+            shadow_share = min(1.0, variant["weight"] / production) if production > 0 else 0.0
+        return Route(tuple(targets), shadow, shadow_share, capture)
+
+    def _find(self, scope: Scope, name: str) -> Record:
+        record = self._store.table(scope, KIND).get(name)
+        if record is None:
+            raise ValidationException(f'Could not find endpoint "{scope.arn(KIND, name)}".')
+        return record
+
+    def _in_service(self, scope: Scope, name: str) -> Record:
+        record = self._find(scope, name)
+        status = record["EndpointStatus"]
+        if status == "Failed":
+            raise ValidationException(
+                f'Cannot update endpoint "{record["EndpointArn"]}" in status Failed: it can only be deleted.'
+            )
+        if status != "InService":
+            raise self._in_progress(record)
+        return record
+
+    def _in_progress(self, record: Record) -> ValidationException:
+        return ValidationException(f'Cannot update in-progress endpoint "{record["EndpointArn"]}".')
+
+    def _gone(self, scope: Scope, record: Record) -> bool:
+        return self._store.table(scope, KIND).get(record["EndpointName"]) is not record or self._closing.is_set()
+
+    def _settle(self, scope: Scope, record: Record, status: str, reason: str | None = None) -> None:
+        """Put an endpoint into a status that lasts and tell EventBridge."""
+        with self._store.lock:
+            if self._store.table(scope, KIND).get(record["EndpointName"]) is not record:
+                return  # forgotten by a reset
+            with self._store.changing(record):
+                record["EndpointStatus"] = status
+                if reason:
+                    record["FailureReason"] = limited(reason)
+        self._emit(scope, record)
+
+    def _described(self, scope: Scope, record: Record) -> Record:
+        shape = service_model("sagemaker").operation_model("DescribeEndpoint").output_shape
+        result: Record = copy.deepcopy(project(shape, record))  # type: ignore[arg-type]
+        plan, pending = record["_plan"], record["_pending"]
+        with self._lock:
+            live = self._live.get((scope, record["EndpointName"]))
+        status = record["EndpointStatus"]
+        if live is not None and status not in ("Creating", "Failed"):
+            doing = [{"Status": "Updating", "StartTime": record["LastModifiedTime"]}]
+            statuses = doing if status == "Updating" and not pending else None
+            result["ProductionVariants"] = self._summaries(plan["variants"], live.fleets, statuses)
+            if plan["shadow"]:
+                result["ShadowProductionVariants"] = self._summaries(plan["shadow"], live.fleets, statuses)
+        if pending:
+            result["PendingDeploymentSummary"] = self._pending(pending)
+        if capture := plan["capture"]:
+            enabled = capture.get("EnableCapture", True)
+            result["DataCaptureConfig"] = {
+                "EnableCapture": enabled,
+                "CaptureStatus": "Started" if enabled and live is not None else "Stopped",
+                "CurrentSamplingPercentage": capture["InitialSamplingPercentage"],
+                "DestinationS3Uri": capture["DestinationS3Uri"],
+                "KmsKeyId": capture.get("KmsKeyId", ""),
+            }
+        if plan["metrics"]:
+            result["MetricsConfig"] = copy.deepcopy(plan["metrics"])
+        return result
+
+    def _summaries(
+        self, variants: Sequence[Variant], fleets: dict[str, Fleet], statuses: list[Record] | None
+    ) -> list[Record]:
+        return [
+            serving_plans.summary(
+                each, fleets[each["name"]].ready if each["name"] in fleets else 0, self._most, statuses
+            )
+            for each in variants
+        ]
+
+    def _pending(self, pending: Record) -> Record:
+        status = [{"Status": pending["status"], "StartTime": pending.get("changed", pending["start"])}]
+
+        def summarised(variants: list[Variant]) -> list[Record]:
+            result = []
+            for variant in variants:
+                started = pending["status"] != "Creating"
+                summary = serving_plans.summary(variant, variant["instances"] if started else 0, self._most, status)
+                if not started:
+                    summary["CurrentWeight"] = 0.0
+                if variant["type"]:
+                    summary["InstanceType"] = variant["type"]
+                result.append(summary)
+            return result
+
+        plan = pending["plan"]
+        result: Record = {
+            "EndpointConfigName": plan["config"],
+            "ProductionVariants": summarised(plan["variants"]),
+            "StartTime": pending["start"],
+        }
+        if plan["shadow"]:
+            result["ShadowProductionVariants"] = summarised(plan["shadow"])
+        return result
+
+    def _emit(self, scope: Scope, record: Record) -> None:
+        with self._store.lock:
+            described = self._described(scope, record)
+            detail = {
+                "EndpointName": record["EndpointName"],
+                "EndpointArn": record["EndpointArn"],
+                "EndpointConfigName": record["EndpointConfigName"],
+                "ProductionVariants": described.get("ProductionVariants")
+                or self._summaries(record["_plan"]["variants"], {}, None),
+                "EndpointStatus": _upper(record["EndpointStatus"]),
+                "FailureReason": record.get("FailureReason"),
+                "CreationTime": record["CreationTime"],
+                "LastModifiedTime": record["LastModifiedTime"],
+                "Tags": self._tags.of(scope, record["Arn"]),
+            }
+            pending = described.get("PendingDeploymentSummary")
+        events, arn = self._platform.events, record["Arn"]
+        events.emit(scope, "SageMaker Endpoint State Change", arn, detail)
+        if pending:
+            deployment = {**detail, "PendingDeploymentSummary": pending}
+            events.emit(scope, "SageMaker Endpoint Deployment State Change", arn, deployment)
+
+    def _in_background(self, name: str, work: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                work()
+            except Exception:
+                logger.exception("endpoint %s: an error of localcloud itself", name)
+            finally:
+                with self._lock:
+                    self._threads.discard(threading.current_thread())
+
+        thread = threading.Thread(target=guarded, name=f"endpoint-{name}", daemon=True)
+        with self._lock:
+            self._threads.add(thread)
+        thread.start()
+
+
+def _targets(plan: Plan, fleets: dict[str, Fleet], share: float) -> list[Target]:
+    total = sum(variant["weight"] for variant in plan["variants"]) or 1.0
+    return [
+        Target(each["name"], fleets[each["name"]], each["weight"] / total * share, each["instances"])
+        for each in plan["variants"]
+    ]
+
+
+def _instances(plan: Plan) -> list[int]:
+    return [variant["instances"] for variant in plan["variants"]]
+
+
+def _not_healthy(variant: str) -> str:
+    return (
+        f"The primary container for production variant {variant} did not pass the ping health check. Please check "
+        "CloudWatch logs for this endpoint."
+    )
+
+
+def _retire(fleets: list[Fleet]) -> None:
+    """End fleets to which no new requests go, once those in flight are answered."""
+    for fleet in fleets:
+        fleet.drain(DRAIN_SECONDS)
+    _stop(fleets, STOP_GRACE)
+
+
+def _stop(fleets: Sequence[Fleet], grace: float) -> None:
+    threads = [threading.Thread(target=fleet.stop, args=(grace,), daemon=True) for fleet in fleets]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(grace + 10)
+
+
+def _upper(status: str) -> str:
+    """InService → IN_SERVICE, as events have it."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", status).upper()

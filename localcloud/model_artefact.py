@@ -1,0 +1,86 @@
+"""A model's artefact on its way from S3 into a container's /opt/ml/model."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+
+from localcloud.container_contract import ContractError, S3Transfer
+
+
+class ArtefactError(ContractError):
+    """The artefact could not be had or unpacked; the text is the endpoint's FailureReason."""
+
+
+def fetch(s3: Any, artefact: Mapping[str, Any] | None, directory: Path) -> Path | None:
+    """Bring a model's artefact to this machine; gives the archive, or the tree of an artefact that is not packed.
+
+    Args:
+        s3: a client that acts under the model's role.
+        artefact: S3Uri, S3DataType and CompressionType; None for a model without one.
+        directory: where it is put.
+
+    Raises:
+        ArtefactError: in AWS's words.
+    """
+    if artefact is None:
+        return None
+    uri = artefact["S3Uri"]
+    match = re.fullmatch(r"(?:s3://|https://s3[^/]*/)([^/]+)/(.+)", uri)
+    if match is None:
+        raise ArtefactError(f'Failed to download model data: "{uri}" is no S3 URL (s3://bucket/key).')
+    try:
+        if artefact.get("S3DataType") == "S3Prefix":
+            tree = directory / "tree"
+            S3Transfer(s3).download_prefix(uri, tree)
+            return tree
+        archive = directory / "artefact"
+        s3.download_file(match[1], match[2], str(archive))
+    except (ClientError, BotoCoreError, Boto3Error, ContractError, OSError) as error:
+        raise ArtefactError(
+            f'Failed to download model data for container "container_1" from URL: "{uri}". Please ensure that there is '
+            "an object located at the URL and that the role passed to CreateModel has permissions to download the "
+            f"model. ({error})"
+        ) from error
+    if artefact.get("CompressionType") == "None":
+        tree = directory / "tree"
+        tree.mkdir()
+        archive.rename(tree / Path(match[2]).name)
+        return tree
+    return archive
+
+
+def unpack(fetched: Path | None, model: Path, uri: str = "") -> None:
+    """Put the artefact into a container's model directory; members that would leave it are refused.
+
+    Raises:
+        ArtefactError: it is no archive, or not a harmless one.
+    """
+    model.mkdir(parents=True, exist_ok=True)
+    if fetched is None:
+        return
+    if fetched.is_dir():
+        _copy(fetched, model)
+        return
+    try:
+        with tarfile.open(fetched) as archive:
+            archive.extractall(model, filter="data")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ArtefactError(
+            f'Failed to extract model data archive for container "container_1" from URL "{uri}". Please ensure that '
+            f"the object located at the URL is a valid tar.gz archive. ({error})"
+        ) from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            copied = target / path.relative_to(source)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            copied.write_bytes(path.read_bytes())
