@@ -100,9 +100,8 @@ class Generations:
         referenced: dict[str, int] = {}
 
         def encode(value: Any) -> Any:
-            if isinstance(value, bytes | bytearray):
-                if len(value) >= BLOB_BYTES:
-                    return {BLOB: self._put_blob(bytes(value), referenced)}
+            if isinstance(value, bytes | bytearray) and len(value) >= BLOB_BYTES:
+                return {BLOB: self._put_blob(bytes(value), referenced)}
             return self._encode(value)
 
         lines = []

@@ -1,8 +1,8 @@
 """S3's objects stand on disk before their requests are answered, and an overwrite is all or nothing.
 
-docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel: "Updates to a single key are atomic. … a PUT
-either reads the old data or the new data, but never partial or corrupt data"; a successful answer means that it is
-stored. MiniStack writes a body and then its description, so that a kill in between leaves one object's bytes under
+docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel: "Updates to a single key are atomic. …
+a PUT either reads the old data or the new data, but never partial or corrupt data"; a successful answer means that it
+is stored. MiniStack writes a body and then its description, so that a kill in between leaves one object's bytes under
 another's description; it answers 200 when the disk is full; it keeps in memory the bodies of versioned objects and of
 parts being uploaded, and forgets the latter.
 

@@ -1,10 +1,10 @@
 """Snapshots of a server that goes on working: a forked child writes what the memory held at one instant.
 
-The server stands still only for the fork itself, on its event loop, between two requests, with the services' locks held:
-what the child sees is consistent across services. A snapshot is taken at most every `interval` while something changes,
-and a few times after, for what follows late (deliveries, asynchronous invocations); never when nothing happens. What
-counts as a change is told by `changed`: requests that are not reads, events, steps of executions, jobs' records. Looking
-at the stores themselves would cost as much as writing them.
+The server stands still only for the fork itself, on its event loop, between two requests, with the services' locks
+held: what the child sees is consistent across services. A snapshot is taken at most every `interval` while something
+changes, and a few times after, for what follows late (deliveries, asynchronous invocations); never when nothing happens.
+What counts as a change is told by `changed`: requests that are not reads, events, steps of executions, jobs' records.
+Looking at the stores themselves would cost as much as writing them.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class Snapshots:
         try:
             child, answer = self._fork()
             saved = self._answer(child, answer)
-        except Exception as error:  # whatever goes wrong: the server goes on, and the generation before stands
+        except Exception as error:  # noqa: BLE001 - the server goes on, whatever it is; the generation before stands
             if resets != self._resets:
                 return True
             if str(error) != self._report.failed:
@@ -267,7 +267,7 @@ class Snapshots:
         try:
             self._before()
             forked.set_result(self._fork_now())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
             forked.set_exception(error)
 
     def _fork_now(self) -> tuple[int, int]:
