@@ -11,16 +11,20 @@ from localcloud.fidelity import (
     bucket_resource,
     conditional_copy,
     denial_wording,
+    embedded_metrics,
     error_matching,
     error_types,
     execution_context,
+    execution_metrics,
     execution_timeout,
+    function_metrics,
     history,
     map_iterations,
     metric_operations,
     object_versions,
     parallel_jsonata,
     prompt_waits,
+    queue_metrics,
     retries,
     s3_condition_keys,
     secure_transport,
@@ -35,6 +39,7 @@ from localcloud.fidelity import (
     table_resource,
     task_events,
     task_timeouts,
+    topic_metrics,
 )
 from localcloud.identity import Identity
 
@@ -60,11 +65,14 @@ CORRECTIONS = (
     async_targets,
     conditional_copy,
     denial_wording,
+    embedded_metrics,
     error_types,
     execution_context,
+    function_metrics,
     metric_operations,
     object_versions,
     parallel_jsonata,
+    queue_metrics,
     s3_condition_keys,
     secure_transport,
     service_keys,
@@ -72,7 +80,11 @@ CORRECTIONS = (
     start_twice,
     state_machine_resource,
     task_events,
+    topic_metrics,
 )
+
+# These wrap what the corrections have put in place, so they come after them.
+MEASURES = (execution_metrics,)
 
 RESOURCES = (bucket_resource, table_resource)
 
@@ -81,7 +93,7 @@ ROLES = (state_machine_role,)
 
 def install(clients: Clients, identity: Identity) -> None:
     """Put every correction in place; some work through the services' own APIs, some ask what a role allows."""
-    for correction in CORRECTIONS:
+    for correction in (*CORRECTIONS, *MEASURES):
         correction.install()
     for resource in RESOURCES:
         resource.install(clients)
