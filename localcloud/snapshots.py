@@ -2,9 +2,9 @@
 
 The server stands still only for the fork itself, on its event loop, between two requests, with the services' locks
 held: what the child sees is consistent across services. A snapshot is taken at most every `interval` while something
-changes, and a few times after, for what follows late (deliveries, asynchronous invocations); never when nothing happens.
-What counts as a change is told by `changed`: requests that are not reads, events, steps of executions, jobs' records.
-Looking at the stores themselves would cost as much as writing them.
+changes, and a few times after, for what follows late (deliveries, asynchronous invocations); never when nothing
+happens. What counts as a change is told by `changed`: requests that are not reads, events, steps of executions, jobs'
+records. Looking at the stores themselves would cost as much as writing them.
 """
 
 from __future__ import annotations

@@ -84,7 +84,8 @@ CORRECTIONS = (
 )
 
 # These wrap what the corrections have put in place, so they come after them.
-MEASURES = (execution_metrics,)
+MEASURES = (execution_metrics,    worker_lifeline,
+)
 
 RESOURCES = (bucket_resource, table_resource)
 
