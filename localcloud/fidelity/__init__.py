@@ -40,6 +40,7 @@ from localcloud.fidelity import (
     task_events,
     task_timeouts,
     topic_metrics,
+    worker_lifeline,
 )
 from localcloud.identity import Identity
 
@@ -81,11 +82,11 @@ CORRECTIONS = (
     state_machine_resource,
     task_events,
     topic_metrics,
+    worker_lifeline,
 )
 
 # These wrap what the corrections have put in place, so they come after them.
-MEASURES = (execution_metrics,    worker_lifeline,
-)
+MEASURES = (execution_metrics,)
 
 RESOURCES = (bucket_resource, table_resource)
 

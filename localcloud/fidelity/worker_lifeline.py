@@ -1,8 +1,8 @@
 """An execution environment is ended by Lambda, also in the middle of an invocation: none runs on without it.
 
 docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown. MiniStack's Python
-workers notice that the server is gone when they wait for the next invocation; one that is busy goes on to its end, which
-may be a quarter of an hour.
+workers notice that the server is gone when they wait for the next invocation; one that is busy goes on to its end,
+which may be a quarter of an hour.
 """
 
 from __future__ import annotations
