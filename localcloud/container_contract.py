@@ -11,6 +11,7 @@ import gzip
 import json
 import math
 import re
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -60,7 +61,8 @@ def prepare_training(
     """
     _make(base, "model", "output/data", "code", "checkpoints", "input/config", "input/data")
     for channel in input_data_config:
-        _make(base, f"input/data/{channel['ChannelName']}")
+        if channel.get("InputMode") != "Pipe":  # which makes its own FIFOs
+            _make(base, f"input/data/{channel['ChannelName']}")
     config = base / "input/config"
     _write(config / "hyperparameters.json", hyperparameters)
     _write(
@@ -212,21 +214,36 @@ class S3Transfer:
         dest.mkdir(parents=True, exist_ok=True)
         total = 0
         try:
-            if s3_data_type == "ManifestFile":
-                found = self._manifest(uri, bucket, prefix)
-            elif s3_data_type == "S3Prefix":
-                found = [(bucket, key, _below(prefix, key)) for key in self._keys(bucket, prefix)]
-            else:
-                raise TransferError(f"ClientError: Data download failed: S3DataType {s3_data_type} is not supported")
-            if not found:
-                raise TransferError(self._nothing(uri, bucket))
-            for source, key, relative in found:
+            for source, key, relative in self._find(uri, bucket, prefix, s3_data_type):
                 total += self._download(source, key, _inside(dest, relative, key))
         except (ClientError, BotoCoreError) as error:
             raise TransferError(f"ClientError: Data download failed: {uri}: {error}") from error
         except OSError as error:  # a file where a directory is to be: the keys a and a/b
             raise TransferError(f"ClientError: Data download failed: {uri}: {error}") from error
         return total
+
+    def objects(self, uri: str, s3_data_type: str = "S3Prefix") -> list[tuple[str, str]]:
+        """Bucket and key of every object that ``download_prefix`` would download. Raises TransferError."""
+        bucket, prefix = _split(uri)
+        try:
+            return [(source, key) for source, key, _ in self._find(uri, bucket, prefix, s3_data_type)]
+        except (ClientError, BotoCoreError) as error:
+            raise TransferError(f"ClientError: Data download failed: {uri}: {error}") from error
+
+    def exists(self, uri: str) -> bool:
+        """Whether there is an object under a prefix. Raises TransferError."""
+        bucket, prefix = _split(uri)
+        try:
+            return bool(self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1).get("Contents"))
+        except (ClientError, BotoCoreError) as error:
+            raise TransferError(f"ClientError: Data download failed: {uri}: {error}") from error
+
+    def open(self, bucket: str, key: str) -> Any:
+        """An object's content, to be read in pieces. Raises TransferError."""
+        try:
+            return self._client.get_object(Bucket=bucket, Key=key)["Body"]
+        except (ClientError, BotoCoreError) as error:
+            raise TransferError(f"ClientError: Data download failed: s3://{bucket}/{key}: {error}") from error
 
     def upload_tree(self, src: Path, uri: str, kms_key: str | None = None) -> int:
         """Upload every regular file under `src` (links are not followed); returns the bytes. Raises TransferError."""
@@ -249,6 +266,18 @@ class S3Transfer:
             raise TransferError(f"ClientError: Data upload failed: {uri}: {error}") from error
         return size
 
+    def _find(self, uri: str, bucket: str, prefix: str, s3_data_type: str) -> list[tuple[str, str, str]]:
+        """Bucket, key and path of each object of a data source."""
+        if s3_data_type == "ManifestFile":
+            found = self._manifest(uri, bucket, prefix)
+        elif s3_data_type == "S3Prefix":
+            found = [(bucket, key, _below(prefix, key)) for key in self._keys(bucket, prefix)]
+        else:
+            raise TransferError(f"ClientError: Data download failed: S3DataType {s3_data_type} is not supported")
+        if not found:
+            raise TransferError(self._nothing(uri, bucket))
+        return found
+
     def _keys(self, bucket: str, prefix: str) -> list[str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         # Keys that end in a slash are the console's "folders".
@@ -268,7 +297,10 @@ class S3Transfer:
 
     def _download(self, bucket: str, key: str, target: Path) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._client.download_file(bucket, key, str(target))
+        # Not download_file: it begins with HeadObject, whose refusal cannot say why.
+        body = self._client.get_object(Bucket=bucket, Key=key)["Body"]
+        with target.open("wb") as file:
+            shutil.copyfileobj(body, file, 1 << 20)
         return target.stat().st_size
 
     def _nothing(self, uri: str, bucket: str) -> str:

@@ -85,7 +85,7 @@ class Platform:
         environment: by which a container reaches the same account, under its job's role.
         directory: where containers get their base directories.
         quotas: how much of what an account may have at once.
-        stop_grace: seconds between SIGTERM and SIGKILL (120 on AWS).
+        stop_grace: seconds between SIGTERM and SIGKILL, as many as on AWS.
         in_alarm: which of an account's CloudWatch alarms, given by name, are in ALARM.
     """
 
@@ -99,7 +99,7 @@ class Platform:
     environment: Callable[[Scope, str], dict[str, str]]
     directory: Path
     quotas: Quotas = field(default_factory=Quotas)
-    stop_grace: float = 10.0
+    stop_grace: float = 120.0
     in_alarm: Callable[[Scope, Sequence[str]], list[str]] = field(default=lambda _scope, _names: [])
     _live: dict[tuple[Scope, str, str], Live] = field(default_factory=dict)
     _taken: int = 0
