@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +33,7 @@ class Cloud:
 
     running: daemon.Running
     _clients: dict[str, Any] = field(default_factory=dict)
+    _start: Callable[[], daemon.Running] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -61,6 +64,17 @@ class Cloud:
             )
         return self._clients[service]
 
+    def kill(self) -> None:
+        """End the server as kill -9 and a loss of power do, without a chance to save anything."""
+        os.kill(self.running.pid, signal.SIGKILL)
+        wait_for(lambda: daemon.find(self.running.directory) is None)
+
+    def start_again(self) -> None:
+        """Start it on the same directory, with the same settings."""
+        assert self._start is not None, "only a localcloud of `localcloud()` can be started again"
+        self.running = self._start()
+        self._clients.clear()
+
     def role(self, name: str, *statements: Mapping[str, Any], trusts: Sequence[str] = SERVICES_THAT_ACT) -> str:
         """Make an IAM role, and give its ARN.
 
@@ -88,19 +102,24 @@ def localcloud(
     quotas: Mapping[str, int] | None = None,
     auth: bool = True,
     docker: bool = False,
+    keep: bool = False,
 ) -> Iterator[Cloud]:
-    """A localcloud that keeps nothing, from the start to the end of the block.
+    """A localcloud that keeps nothing unless told to, from the start to the end of the block.
 
     Args:
         auth: whether IAM's policies decide who may do what.
         docker: whether jobs run in containers of their images.
+        keep: whether its state is saved, so that it can be killed and started again.
 
     Raises:
         StartFailed: with the end of its log.
     """
-    running = daemon.start(directory, images=images, slots=slots, quotas=quotas, auth=auth, docker=docker, keep=False)
+
+    def start() -> daemon.Running:
+        return daemon.start(directory, images=images, slots=slots, quotas=quotas, auth=auth, docker=docker, keep=keep)
+
     try:
-        yield Cloud(running)
+        yield Cloud(start(), _start=start)
     finally:
         daemon.stop(directory)
 

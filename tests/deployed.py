@@ -159,8 +159,13 @@ def new_fleet() -> str:
 
 
 @contextlib.contextmanager
-def deploy(directory: Path, shared: Path, **parameters: Any) -> Iterator[Deployed]:
-    """Start an embedded cloud, deploy the stack, and stop it all at the end. `shared` keeps the workers' one build."""
+def deploy(directory: Path, shared: Path, keep: bool = False, **parameters: Any) -> Iterator[Deployed]:
+    """Start an embedded cloud, deploy the stack, and stop it all at the end.
+
+    Args:
+        shared: keeps the workers' one build.
+        keep: whether the cloud saves its state, so that it can be killed and started again.
+    """
     plans = directory / "plans"
     plans.mkdir()
     image = directory / "image.toml"
@@ -173,7 +178,7 @@ pythonpath = ["tests/stub_image"]
 env = {{ STUB_PLANS = "{plans}" }}
 """
     )
-    with localcloud(directory / "cloud", images=[image], slots=4) as cloud:
+    with localcloud(directory / "cloud", images=[image], slots=4, keep=keep) as cloud:
         environment = {**os.environ, **cloud.environment, "SAM_CLI_TELEMETRY": "0"}
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         overrides = [f"{name}={value}" for name, value in {**PARAMETERS, **parameters}.items()]
@@ -185,6 +190,15 @@ env = {{ STUB_PLANS = "{plans}" }}
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
         inbox = cloud.client("sqs").create_queue(QueueName="inbox")["QueueUrl"]
         arn = cloud.client("sqs").get_queue_attributes(QueueUrl=inbox, AttributeNames=["QueueArn"])["Attributes"]
+        topic_may_send = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn["QueueArn"],
+            "Condition": {"ArnEquals": {"aws:SourceArn": outputs["AlertsTopicArn"]}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [topic_may_send]})
+        cloud.client("sqs").set_queue_attributes(QueueUrl=inbox, Attributes={"Policy": policy})
         cloud.client("sns").subscribe(TopicArn=outputs["AlertsTopicArn"], Protocol="sqs", Endpoint=arn["QueueArn"])
         yield Deployed(cloud, outputs, plans, inbox)
 
