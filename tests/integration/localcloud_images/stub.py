@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-BASE = Path(os.environ["SAGEMAKER_BASE_DIR"])
+BASE = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
 
 
 def train() -> None:
@@ -30,6 +30,10 @@ def process() -> None:
         if path.is_file():
             print(f"input {path.relative_to(received)}: {path.read_text()}", flush=True)
     time.sleep(float(os.environ.get("SLEEP", "0")))
+    if "STUB_WHOAMI" in os.environ:
+        import boto3
+
+        print(f"I am {boto3.client('sts').get_caller_identity()['Arn']}", flush=True)
     output = BASE / "processing/output/result"
     if output.exists():
         (output / "deep").mkdir()
