@@ -135,13 +135,13 @@ def find(platform: Platform, scope: Scope, name: str) -> Record:
 
 def _one_container(request: Mapping[str, Any]) -> Mapping[str, Any]:
     primary, several = request.get("PrimaryContainer"), request.get("Containers")
-    if primary and several:
+    if primary is not None and several:
         raise ValidationException("Only one of PrimaryContainer and Containers can be specified.")
-    if not primary and not several:
+    if primary is None and not several:
         raise ValidationException("One of PrimaryContainer and Containers must be specified.")
     if several and len(several) > 1:
         raise ValidationException("localcloud serves models of one container; inference pipelines are not implemented.")
-    container: Mapping[str, Any] = primary or several[0]  # type: ignore[index]
+    container: Mapping[str, Any] = primary if primary is not None else several[0]  # type: ignore[index]
     if container.get("Mode") == "MultiModel":
         raise ValidationException("localcloud does not implement multi-model containers (Mode MultiModel).")
     if container.get("AdditionalModelDataSources"):
