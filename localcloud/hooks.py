@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import hashlib
 import importlib
 import inspect
 import json
@@ -117,9 +118,33 @@ HOOKS = {
     ),
     "iam.roles": Hook("ministack.services.iam", "_roles"),
     "sts.register": Hook("ministack.services.sts", "register_session", ("access_key", "session")),
+    "cloudformation.definition": Hook(_PROVISIONERS, "_sfn_definition", ("props",)),
     "events.put": Hook(_EVENTBRIDGE, "_put_events", ("data", "allow_aws_source")),
     "events.dispatch": Hook(_EVENTBRIDGE, "_dispatch_event", ("event", "view")),
     "events.to_lambda": Hook(_EVENTBRIDGE, "_dispatch_to_lambda", ("arn", "payload")),
+    "events.invoke": Hook(_EVENTBRIDGE, "_invoke_target", ("target", "event", "rule", "view")),
+    "events.matches": Hook(_EVENTBRIDGE, "_matches_pattern_view", ("pattern_str", "view", "owner")),
+    "events.view": Hook(_EVENTBRIDGE, "_pattern_event_view", ("event",)),
+    "events.render": Hook(_EVENTBRIDGE, "_render_input_template", ("template", "replacements")),
+    "events.bus": Hook(_EVENTBRIDGE, "_event_bus_name_from_ref", ("name",)),
+    "events.buses": Hook(_EVENTBRIDGE, "_event_buses"),
+    "events.log": Hook(_EVENTBRIDGE, "_events_log_list", ()),
+    "events.archive": Hook(_EVENTBRIDGE, "_archive_event", ("event", "view")),
+    "events.key": Hook(_EVENTBRIDGE, "_rule_key", ("rule_name", "bus_name")),
+    "events.put_targets": Hook(_EVENTBRIDGE, "_put_targets", ("data",)),
+    "events.to_api": Hook(_EVENTBRIDGE, "_dispatch_to_api_destination", ("spec", "payload", "target")),
+    "events.send_to_api": Hook(_EVENTBRIDGE, "_deliver_to_api_destination", ("name", "request", "conn", "token_key")),
+    "events.cron": Hook(_EVENTBRIDGE, "_parse_cron_fields", ("expr",)),
+    "events.next_cron": Hook(_EVENTBRIDGE, "_cron_next_fire", ("fields", "after_dt")),
+    "events.rate": Hook(_EVENTBRIDGE, "_parse_rate_seconds", ("expr",)),
+    "scheduler.start": Hook(_SCHEDULER, "start_scheduler", ()),
+    "scheduler.schedules": Hook(_SCHEDULER, "_schedules"),
+    "scheduler.create": Hook(_SCHEDULER, "_create_schedule", ("name", "body")),
+    "scheduler.update": Hook(_SCHEDULER, "_update_schedule", ("name", "body")),
+    "arn.parse": Hook("ministack.core.arn", "parse_arn"),
+    "sqs.wake": Hook("ministack.core.concurrency", "esm_wake"),
+    "sqs.delay": Hook(_SQS, "queue_delay", ("q",)),
+    "sqs.digest": Hook(_SQS, "_md5_msg_attrs", ("attrs",)),
     "lambda.find": Hook(_LAMBDA, "_get_func_record_for_ref", ("function_ref",)),
     "lambda.record": Hook(_LAMBDA, "_execution_record_for_config", ("func", "config")),
     "lambda.execute_warm": Hook(_LAMBDA, "_execute_function_warm", ("func", "event", "request_id")),
@@ -478,6 +503,33 @@ def put_event(scope: Scope, entry: Mapping[str, Any]) -> None:
     """Put one event of AWS's own (source ``aws.…``) on the default bus."""
     with acting_in(scope):
         get("events.put")({"Entries": [dict(entry)]}, allow_aws_source=True)
+
+
+def put_message(
+    queue: dict[str, Any], body: str, attributes: dict[str, dict[str, str]], group: str | None = None
+) -> None:
+    """Put a message into one of MiniStack's queues, as a service does that sends to it.
+
+    Args:
+        attributes: name → DataType and StringValue.
+        group: a FIFO queue's message group.
+    """
+    now = time.time()
+    message: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "body": body,
+        "message_attributes": attributes,
+        "md5_attrs": get("sqs.digest")(attributes),
+        "sent_at": now,
+        "visible_at": now + get("sqs.delay")(queue),
+    }
+    if queue.get("is_fifo"):
+        queue["fifo_seq"] = queue.get("fifo_seq", 0) + 1
+        digest = hashlib.sha256(body.encode()).hexdigest()
+        message.update(group_id=group, dedup_id=digest, seq=str(queue["fifo_seq"]).zfill(20))
+    get("sqs.fill")(message)
+    queue["messages"].append(message)
+    get("sqs.wake").set()
 
 
 def cloudformation_types() -> dict[str, Any]:

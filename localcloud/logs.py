@@ -60,12 +60,12 @@ class Logs:
         self._thread = threading.Thread(target=self._run, name="localcloud-logs", daemon=True)
         self._thread.start()
 
-    def open(self, scope: Scope, group: str, stream: str) -> LogStream:
+    def open(self, scope: Scope, group: str, stream: str, create_group: bool = True) -> LogStream:
         """Create the group if need be, and the stream."""
         for operation, request in (
             ("CreateLogGroup", {"logGroupName": group}),
             ("CreateLogStream", {"logGroupName": group, "logStreamName": stream}),
-        ):
+        )[0 if create_group else 1 :]:
             try:
                 self._call(scope, operation, request)
             except LocalcloudError as error:

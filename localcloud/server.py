@@ -366,7 +366,7 @@ def plug_in(settings: Settings, endpoint: str, engine: Engine | None = None) -> 
     tasks = SageMakerTasks(sagemaker, hooks.current_scope, roles.session)
     hooks.install_integrations(integrations(tasks, AwsSdk(clients, hooks.current_scope, roles.session)))
     hooks.check_tasks(roles.check)
-    fidelity.install(clients, identity)
+    fidelity.install(clients, identity, platform.logs)
     cloudformation.install(sagemaker)
     for image in image_map.images:
         runtime.warm(image)

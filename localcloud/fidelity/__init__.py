@@ -7,33 +7,43 @@ from localcloud.fidelity import (
     alarm_actions,
     alarm_evaluation,
     alarm_operations,
+    assign_together,
     async_targets,
     bucket_resource,
     conditional_copy,
+    definitions,
     denial_wording,
     embedded_metrics,
     error_matching,
     error_types,
     execution_context,
+    execution_logs,
     execution_metrics,
     execution_timeout,
     function_metrics,
     history,
+    history_limit,
+    list_executions,
     map_iterations,
     metric_operations,
     object_versions,
     parallel_jsonata,
+    payload_limit,
     prompt_waits,
     queue_metrics,
+    redrive,
     retries,
     s3_condition_keys,
     secure_transport,
     service_keys,
     shared_layers,
+    start_checks,
     start_twice,
+    started_revision,
     state_machine_resource,
     state_machine_role,
     state_walk,
+    status_events,
     stay_aborted,
     stop_jobs,
     table_resource,
@@ -41,8 +51,10 @@ from localcloud.fidelity import (
     task_timeouts,
     topic_metrics,
     worker_lifeline,
+    yaml_definitions,
 )
 from localcloud.identity import Identity
+from localcloud.logs import Logs
 
 # What runs executions comes first: the others wrap it.
 ENGINE = (
@@ -56,6 +68,13 @@ ENGINE = (
     stay_aborted,
     stop_jobs,
     execution_timeout,
+    status_events,
+    redrive,
+    list_executions,
+    started_revision,
+    assign_together,
+    payload_limit,
+    history_limit,
 )
 
 CORRECTIONS = (
@@ -65,6 +84,7 @@ CORRECTIONS = (
     alarm_operations,
     async_targets,
     conditional_copy,
+    definitions,
     denial_wording,
     embedded_metrics,
     error_types,
@@ -78,11 +98,13 @@ CORRECTIONS = (
     secure_transport,
     service_keys,
     shared_layers,
+    start_checks,
     start_twice,
     state_machine_resource,
     task_events,
     topic_metrics,
     worker_lifeline,
+    yaml_definitions,
 )
 
 # These wrap what the corrections have put in place, so they come after them.
@@ -93,7 +115,11 @@ RESOURCES = (bucket_resource, table_resource)
 ROLES = (state_machine_role,)
 
 
-def install(clients: Clients, identity: Identity) -> None:
+# These write to CloudWatch Logs.
+LOGGED = (execution_logs,)
+
+
+def install(clients: Clients, identity: Identity, logs: Logs) -> None:
     """Put every correction in place; some work through the services' own APIs, some ask what a role allows."""
     for correction in (*CORRECTIONS, *MEASURES):
         correction.install()
@@ -101,3 +127,5 @@ def install(clients: Clients, identity: Identity) -> None:
         resource.install(clients)
     for role in ROLES:
         role.install(identity)
+    for logged in LOGGED:
+        logged.install(logs)

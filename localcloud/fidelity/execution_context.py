@@ -1,14 +1,13 @@
-"""The context object has Execution.RoleArn and Execution.RedriveCount.
+"""The context object has Execution.RoleArn and Execution.RedriveCount, after a redrive RedriveTime as well.
 
-docs.aws.amazon.com/step-functions/latest/dg/input-output-contextobject.html. Nothing is redriven
-yet, so the count is 0.
+docs.aws.amazon.com/step-functions/latest/dg/input-output-contextobject.html; MiniStack's has neither.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from localcloud import hooks
+from localcloud import hooks, workflow
 
 _EXECUTORS = ("states.task", "states.pass", "states.choice", "states.wait", "states.parallel", "states.map")
 
@@ -22,11 +21,14 @@ def install() -> None:
 def _make(execute: Any) -> Any:
     def execute_completed(*arguments: Any) -> Any:
         context = arguments[-1]
-        if isinstance(context, dict) and isinstance(execution := context.get("Execution"), dict):
-            execution.setdefault("RedriveCount", 0)
-            if "RoleArn" not in execution:
-                machine = hooks.get("states.machines").get(context.get("StateMachine", {}).get("Id")) or {}
-                execution["RoleArn"] = machine.get("roleArn", "")
+        if isinstance(context, dict) and isinstance(details := context.get("Execution"), dict):
+            walk = workflow.current()
+            execution = walk.execution if walk is not None else {}
+            details.setdefault("RedriveCount", execution.get("redriveCount", 0))
+            if execution.get("redriveDate"):
+                details.setdefault("RedriveTime", execution["redriveDate"])
+            if "RoleArn" not in details and walk is not None:
+                details["RoleArn"] = workflow.revision(execution).get("roleArn", "")
         return execute(*arguments)
 
     return execute_completed

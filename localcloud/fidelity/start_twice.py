@@ -1,16 +1,21 @@
-"""StartExecution with the name and input of a running execution gives that execution.
+"""StartExecution with the name and input of a running execution gives that execution; names are free after 90 days.
 
 docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html: "If StartExecution is called with the
-same name and input as a running execution, the call succeeds and return[s] the same response as the original request";
-MiniStack answers ExecutionAlreadyExists, which is for closed executions and other inputs.
+same name and input as a running execution, the call succeeds and return[s] the same response as the original request
+… You can reuse the name 90 days after it closes"; MiniStack answers ExecutionAlreadyExists always, which is for
+executions that have closed and for other inputs.
 """
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from localcloud import hooks
+from localcloud import hooks, workflow
+from localcloud.fidelity.answers import answered, refused
+
+NAME_KEPT = timedelta(days=90)
 
 
 def install() -> None:
@@ -18,27 +23,29 @@ def install() -> None:
 
     def make(start_execution: Any) -> Any:
         def start(data: dict[str, Any]) -> Any:
-            running = _running(data)
-            if running is None:
+            known = _known(data)
+            if known is None:
                 return start_execution(data)
-            answer = {"executionArn": running["executionArn"], "startDate": running["startDate"]}
-            return 200, {"Content-Type": "application/x-amz-json-1.0"}, json.dumps(answer).encode()
+            if known["status"] == "RUNNING" and _same(known["input"], data.get("input", "{}")):
+                return answered({"executionArn": known["executionArn"], "startDate": known["startDate"]})
+            if known["status"] != "RUNNING" and datetime.now(UTC) - workflow.moment(known["stopDate"]) > NAME_KEPT:
+                del hooks.get("states.executions")[known["executionArn"]]
+                return start_execution(data)
+            return refused("ExecutionAlreadyExists", f"Execution Already Exists: '{known['executionArn']}'")
 
         return start
 
     hooks.replace("states.start", make)
 
 
-def _running(data: dict[str, Any]) -> dict[str, Any] | None:
+def _known(data: dict[str, Any]) -> dict[str, Any] | None:
     name = data.get("name")
     machine = hooks.get("states.resolve")(data.get("stateMachineArn", ""))
     if not name or machine is None:
         return None
     arn = f"{machine.replace(':stateMachine:', ':execution:', 1)}:{name}"
-    execution: dict[str, Any] | None = hooks.get("states.executions").get(arn)
-    if execution is None or execution["status"] != "RUNNING":
-        return None
-    return execution if _same(execution["input"], data.get("input", "{}")) else None
+    known: dict[str, Any] | None = hooks.get("states.executions").get(arn)
+    return known
 
 
 def _same(one: str, other: str) -> bool:

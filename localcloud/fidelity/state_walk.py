@@ -162,18 +162,14 @@ def runtime_cause(name: str, entered: int, error: Exception) -> str:
 
 def _context(execution: workflow.Json, definition: workflow.Json, given: Any) -> workflow.Json:
     machine = hooks.get("states.machines").get(execution["stateMachineArn"]) or {}
-    details = {
-        "Id": execution["executionArn"],
-        "Input": given,
-        "Name": execution["name"],
-        "StartTime": execution["startDate"],
-        "RedriveCount": execution.get("redriveCount", 0),
-    }
-    if execution.get("redriveDate"):
-        details["RedriveTime"] = execution["redriveDate"]
     return {
         "QueryLanguage": definition.get("QueryLanguage", "JSONPath"),
-        "Execution": details,
+        "Execution": {
+            "Id": execution["executionArn"],
+            "Input": given,
+            "Name": execution["name"],
+            "StartTime": execution["startDate"],
+        },
         "StateMachine": {"Id": execution["stateMachineArn"], "Name": machine.get("name", "")},
         "variables": {},
     }

@@ -1,0 +1,85 @@
+"""An execution keeps the definition, role and logging it was started with, whatever becomes of its state machine.
+
+docs.aws.amazon.com/step-functions/latest/apireference/API_UpdateStateMachine.html ("Running executions will continue to
+use the previous definition and roleArn") and API_DescribeStateMachineForExecution.html; MiniStack describes the present
+definition, and runs it also where a version or an alias was started. The versions are kept once each, with the state
+machine, for as long as an execution needs them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from localcloud import hooks, workflow
+from localcloud.fidelity.answers import Answer, answered
+
+_NOT_DESCRIBED = frozenset({"revisions", "updateDate"})
+
+
+def install() -> None:
+    """Note at the start what is started, and describe that."""
+    hooks.replace("states.start", _make_start)
+    hooks.replace("states.update", _make_update)
+    hooks.replace("states.describe_machine", _make_describe)
+    hooks.replace("states.internal", lambda internal: internal | _NOT_DESCRIBED)
+
+
+def _make_start(start: Any) -> Any:
+    def started(data: workflow.Json) -> Answer:
+        answer: Answer = start(data)
+        if answer[0] == 200:
+            execution = hooks.get("states.executions")[json.loads(answer[2])["executionArn"]]
+            if not execution.get("revisionId"):
+                _note(execution, data["stateMachineArn"])
+        return answer
+
+    return started
+
+
+def _note(execution: workflow.Json, requested: str) -> None:
+    version = hooks.get("states.version_of")(requested)
+    execution["stateMachineVersionArn"] = version
+    if version is not None and version != requested:
+        execution["stateMachineAliasArn"] = requested
+    workflow.pin(execution)
+    started = execution["events"][0]
+    started["previousEventId"] = 0
+    details = started["executionStartedEventDetails"]
+    details["inputDetails"] = {"truncated": False}
+    details["roleArn"] = workflow.revision(execution).get("roleArn", details["roleArn"])
+    for name in ("stateMachineVersionArn", "stateMachineAliasArn"):
+        if execution.get(name):
+            details[name] = execution[name]
+
+
+def _make_update(update: Any) -> Any:
+    def updated(data: workflow.Json) -> Answer:
+        answer: Answer = update(data)
+        if answer[0] == 200:
+            machine = hooks.get("states.machines")[data["stateMachineArn"]]
+            machine["updateDate"] = json.loads(answer[2])["updateDate"]
+            _forget_unused(machine)
+        return answer
+
+    return updated
+
+
+def _forget_unused(machine: workflow.Json) -> None:
+    """Drop the definitions that no execution was started with any more."""
+    executions = list(hooks.get("states.executions").values())
+    used = {found.get("revisionId") for found in executions if found["stateMachineArn"] == machine["stateMachineArn"]}
+    kept = {name: content for name, content in machine.get("revisions", {}).items() if name in used}
+    machine["revisions"] = kept
+
+
+def _make_describe(describe: Any) -> Any:
+    def described(data: workflow.Json) -> Answer:
+        answer: Answer = describe(data)
+        if answer[0] != 200:
+            return answer
+        execution = hooks.get("states.executions")[data["executionArn"]]
+        revision = workflow.revision(execution)
+        return answered({**json.loads(answer[2]), **revision, "revisionId": execution.get("revisionId")})
+
+    return described
