@@ -13,6 +13,7 @@ from localcloud.containers import ContainerSpec, command_for
 from localcloud.errors import ValidationException
 from localcloud.job_family import JobFamily, JobNames
 from localcloud.jobs import End, Live, run_container
+from localcloud.mirror import Folder, Mirror
 from localcloud.store import Record, Scope, now
 
 NAMES = JobNames(
@@ -77,10 +78,10 @@ class ProcessingJobs(JobFamily):
         contract.prepare_processing(base, describe=self.describe(scope, record))
         transfer = self.platform.transfer(scope, record["RoleArn"])
         for item in record.get("ProcessingInputs", []):
-            source = item["S3Input"]
-            transfer.download_prefix(
-                source["S3Uri"], contract.local_path(base, source["LocalPath"]), source["S3DataType"]
-            )
+            if not item.get("AppManaged"):  # those the application fetches itself
+                source = item["S3Input"]
+                directory = contract.local_path(base, source["LocalPath"])
+                transfer.download_prefix(source["S3Uri"], directory, source["S3DataType"])
         application = record["AppSpecification"]
         log = self.platform.open_log(scope, LOG_GROUP, record["ProcessingJobName"])
         spec = ContainerSpec(
@@ -96,10 +97,15 @@ class ProcessingJobs(JobFamily):
             name=record["ProcessingJobName"],
         )
         seconds = record["StoppingCondition"]["MaxRuntimeInSeconds"]
+        mirror = Mirror(lambda: self.platform.transfer(scope, record["RoleArn"]), _continuous(record, base))
         try:
-            return run_container(self.platform, live, spec, log.write, seconds)
+            with mirror:
+                end, code = run_container(self.platform, live, spec, log.write, seconds)
         finally:
             log.close()
+        if not live.forgotten:
+            mirror.finish()  # Continuous outputs are kept however the job ends
+        return end, code
 
     def _finish(self, scope: Scope, record: Record, base: Path, end: End, code: int) -> None:
         message = contract.read_exit_message(base)
@@ -107,10 +113,8 @@ class ProcessingJobs(JobFamily):
             with self.store.changing(record):
                 record["ExitMessage"] = message
         if end == "stopped":
-            self._upload(scope, record, base, only="Continuous")
             self.end(scope, record, "Stopped")
         elif end == "timed out":
-            self._upload(scope, record, base, only="Continuous")
             self.end(
                 scope,
                 record,
@@ -119,22 +123,32 @@ class ProcessingJobs(JobFamily):
                 f"({record['StoppingCondition']['MaxRuntimeInSeconds']} s) and was stopped.",
             )
         elif code != 0:
-            self._upload(scope, record, base, only="Continuous")
             self.end(scope, record, "Failed", contract.processing_failure_reason(base, code))
         else:
             self._upload(scope, record, base)
             self.end(scope, record, "Completed")
 
-    def _upload(self, scope: Scope, record: Record, base: Path, only: str | None = None) -> None:
-        """Outputs to S3; those with EndOfJob only after success, so that nobody takes half a result for a whole."""
+    def _upload(self, scope: Scope, record: Record, base: Path) -> None:
+        """Outputs with EndOfJob to S3: only after success, so that nobody takes half a result for a whole."""
         transfer = self.platform.transfer(scope, record["RoleArn"])
         config = record.get("ProcessingOutputConfig", {})
         for item in config.get("Outputs", []):
-            target = item["S3Output"]
-            if only is None or target["S3UploadMode"] == only:
+            target = item.get("S3Output")
+            if target is not None and not item.get("AppManaged") and target["S3UploadMode"] == "EndOfJob":
                 transfer.upload_tree(
                     contract.local_path(base, target["LocalPath"]), target["S3Uri"], config.get("KmsKeyId")
                 )
+
+
+def _continuous(record: Record, base: Path) -> list[Folder]:
+    """The outputs that go to S3 while the job runs."""
+    config = record.get("ProcessingOutputConfig", {})
+    targets = [item["S3Output"] for item in config.get("Outputs", []) if not item.get("AppManaged")]
+    return [
+        Folder(contract.local_path(base, target["LocalPath"]), target["S3Uri"], config.get("KmsKeyId"))
+        for target in targets
+        if target["S3UploadMode"] == "Continuous"
+    ]
 
 
 def check_request(request: Mapping[str, Any]) -> None:
@@ -143,21 +157,21 @@ def check_request(request: Mapping[str, Any]) -> None:
     Raises:
         ValidationException: says which input or output.
     """
-    names: set[str] = set()
-    for item in request.get("ProcessingInputs", []):
-        source = item.get("S3Input")
-        if source is None or not source.get("LocalPath"):
-            raise ValidationException(
-                f"ProcessingInput {item['InputName']} needs an S3Input with a LocalPath (dataset definitions are not "
-                "supported by localcloud)."
-            )
-        _check_path(source["LocalPath"], item["InputName"])
-        names.add(item["InputName"])
-    if len(names) != len(request.get("ProcessingInputs", [])):
+    cluster = request["ProcessingResources"]["ClusterConfig"]
+    if cluster["InstanceCount"] != 1:
+        raise ValidationException(
+            f"localcloud is one machine: InstanceCount must be 1, not {cluster['InstanceCount']}."
+        )
+    inputs = request.get("ProcessingInputs", [])
+    for item in inputs:
+        _check_input(item)
+    if len({item["InputName"] for item in inputs}) != len(inputs):
         raise ValidationException("Processing input names must be unique.")
     outputs = request.get("ProcessingOutputConfig", {}).get("Outputs", [])
     for item in outputs:
         target = item.get("S3Output")
+        if item.get("AppManaged"):
+            continue
         if target is None or not target.get("LocalPath"):
             raise ValidationException(
                 f"ProcessingOutput {item['OutputName']} needs an S3Output with a LocalPath (feature store outputs are "
@@ -168,6 +182,23 @@ def check_request(request: Mapping[str, Any]) -> None:
         raise ValidationException("Processing output names must be unique.")
 
 
+def _check_input(item: Mapping[str, Any]) -> None:
+    """https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProcessingS3Input.html"""
+    name, source = item["InputName"], item.get("S3Input")
+    if item.get("AppManaged"):
+        return
+    if source is None or not source.get("LocalPath"):
+        raise ValidationException(
+            f"ProcessingInput {name} needs an S3Input with a LocalPath (dataset definitions are not supported by "
+            "localcloud)."
+        )
+    _check_path(source["LocalPath"], name)
+    if source.get("S3InputMode") == "Pipe":
+        raise ValidationException(f"localcloud has no Pipe mode for processing jobs: give {name} the S3InputMode File.")
+    if source.get("S3CompressionType") == "Gzip":
+        raise ValidationException(f"Gzip can only be used in Pipe mode: give {name} the S3CompressionType None.")
+
+
 def _check_path(path: str, name: str) -> None:
-    if not path.startswith("/opt/ml/"):
-        raise ValidationException(f"LocalPath {path} of {name} is invalid: LocalPath must begin with /opt/ml/.")
+    if not path.startswith("/opt/ml/processing/"):
+        raise ValidationException(f"LocalPath {path} of {name} is invalid: it must begin with /opt/ml/processing/.")

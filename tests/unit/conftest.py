@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -12,6 +13,8 @@ import pytest
 from control_plane import clients
 from control_plane.settings import Settings, load_settings
 from moto import mock_aws
+
+from .localcloud_bench import Bench
 
 ACCOUNT = "123456789012"
 
@@ -95,3 +98,11 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         for name, value in settings.model_dump().items():
             monkeypatch.setenv(name.upper(), str(value))
         yield Stack(settings, s3, dynamodb, stepfunctions, sqs, queue_url)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """SageMaker on stand-ins, empty."""
+    bench = Bench(tmp_path)
+    yield bench
+    bench.sagemaker.close()

@@ -1,9 +1,7 @@
 """Jobs on a stand-in for the container runtime: what becomes of them, whatever happens to the container."""
 
 import json
-import queue
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,117 +9,11 @@ import pytest
 
 from localcloud.containers import ContainerError, ContainerSpec
 from localcloud.errors import ResourceInUse, ValidationException
-from localcloud.events import Events
-from localcloud.images import Image, ImageMap
-from localcloud.jobs import Platform
-from localcloud.logs import Logs
-from localcloud.service import INTERRUPTED, SageMaker
-from localcloud.slots import Slots
-from localcloud.store import Scope, Store
+from localcloud.service import INTERRUPTED
+from localcloud.store import Scope
 from localcloud.testing import wait_for
 
-SCOPE = Scope("123456789012", "eu-west-1")
-ROLE = "arn:aws:iam::123456789012:role/job-role"
-RESOURCES = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
-
-
-class FakeContainer:
-    """Ends when it is told to, or when it is stopped."""
-
-    def __init__(self, code: int | None) -> None:
-        self.pid = 1
-        self.out_of_memory = False
-        self.code = code
-        self.over = threading.Event()
-        if code is not None:
-            self.over.set()
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        return self.code if self.over.wait(timeout) else None
-
-    def stop(self, grace: float = 30.0) -> None:
-        self.code = -15 if self.code is None else self.code
-        self.over.set()
-
-
-class FakeRuntime:
-    """Runs ``act`` in place of a container."""
-
-    def __init__(self) -> None:
-        self.act: Callable[[ContainerSpec, Callable[[str], None]], int | None] = lambda spec, say: 0
-        self.specs: list[ContainerSpec] = []
-
-    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Any:
-        self.specs.append(spec)
-        return FakeContainer(self.act(spec, on_line))
-
-
-class FakeS3:
-    """An S3 that takes everything and has nothing."""
-
-    def __init__(self) -> None:
-        self.uploads: dict[str, bytes] = {}
-
-    def upload_file(self, name: str, bucket: str, key: str, **_: Any) -> None:
-        self.uploads[f"s3://{bucket}/{key}"] = Path(name).read_bytes()
-
-
-class Bench:
-    """SageMaker on stand-ins."""
-
-    def __init__(self, directory: Path, slots: int = 2) -> None:
-        self.runtime, self.s3 = FakeRuntime(), FakeS3()
-        self.events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self.lines: list[str] = []
-        self.sagemaker = SageMaker(
-            Platform(
-                store=Store(),
-                images=ImageMap([("stub*", Image("stub", ("run",)))]),
-                runtime=self.runtime,
-                slots=Slots(slots),
-                logs=Logs(self._log),
-                events=Events(lambda scope, entry: self.events.put(dict(entry))),
-                s3=lambda scope, role: self.s3,
-                environment=lambda scope, role: {"AWS_ENDPOINT_URL": "http://localhost"},
-                directory=directory,
-            )
-        )
-
-    def _log(self, scope: Scope, operation: str, request: Any) -> dict[str, Any]:
-        self.lines += [event["message"] for event in request.get("logEvents", [])]
-        return {}
-
-    def call(self, operation: str, **request: Any) -> Any:
-        return self.sagemaker.call(SCOPE, operation, request)
-
-    def train(self, name: str = "job", **more: Any) -> None:
-        self.call(
-            "CreateTrainingJob",
-            TrainingJobName=name,
-            RoleArn=ROLE,
-            AlgorithmSpecification={
-                "TrainingImage": "stub:1",
-                "TrainingInputMode": "File",
-                "MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.]+)"}],
-            },
-            OutputDataConfig={"S3OutputPath": "s3://bucket/models/"},
-            ResourceConfig=RESOURCES,
-            StoppingCondition={"MaxRuntimeInSeconds": 60},
-            **more,
-        )
-
-    def ended(self, name: str = "job") -> Any:
-        live = self.sagemaker.platform.live(SCOPE, "training-job", name)
-        if live is not None:
-            assert live.finished.wait(10)
-        return self.call("DescribeTrainingJob", TrainingJobName=name)
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
-    yield bench
-    bench.sagemaker.close()
+from .localcloud_bench import RESOURCES, ROLE, SCOPE, Bench
 
 
 def test_metrics_logs_and_model_of_a_training_job(bench: Bench) -> None:
