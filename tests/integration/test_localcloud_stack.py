@@ -234,21 +234,6 @@ def test_failing_function_is_retried_and_then_its_destination_gets_the_event(
     assert failure["responsePayload"]["errorMessage"] == "asked to fail"
 
 
-def test_conditional_copy_refuses_to_overwrite(localcloud: Cloud, stack: dict[str, str]) -> None:
-    s3 = localcloud.client("s3")
-    s3.put_object(Bucket=stack["Bucket"], Key="copy/source", Body=b"1")
-    request = {
-        "Bucket": stack["Bucket"],
-        "Key": "copy/target",
-        "CopySource": {"Bucket": stack["Bucket"], "Key": "copy/source"},
-        "IfNoneMatch": "*",
-    }
-    s3.copy_object(**request)
-    with pytest.raises(ClientError) as error:
-        s3.copy_object(**request)
-    assert error.value.response["Error"]["Code"] == "PreconditionFailed"
-
-
 # --- SageMaker to EventBridge ---
 
 
@@ -286,31 +271,6 @@ def test_jobs_and_packages_tell_eventbridge(localcloud: Cloud, stack: dict[str, 
 # --- Step Functions ---
 
 
-def test_same_start_while_running_is_the_same_execution(localcloud: Cloud, stack: dict[str, str]) -> None:
-    states = localcloud.client("stepfunctions")
-    start = {"stateMachineArn": stack["Machine"], "name": unique("twice")}
-    first = states.start_execution(**start, input='{"seconds": 1}')
-    second = states.start_execution(**start, input='{ "seconds": 1 }')
-    assert (second["executionArn"], second["startDate"]) == (first["executionArn"], first["startDate"])
-    with pytest.raises(ClientError, match="ExecutionAlreadyExists"):
-        states.start_execution(**start, input='{"seconds": 2}')
-    wait_for(lambda: states.describe_execution(executionArn=first["executionArn"])["status"] == "SUCCEEDED")
-    with pytest.raises(ClientError, match="ExecutionAlreadyExists"):
-        states.start_execution(**start, input='{"seconds": 1}')
-
-
-def test_context_has_redrive_and_retry_counts(localcloud: Cloud, stack: dict[str, str]) -> None:
-    states = localcloud.client("stepfunctions")
-    execution = states.start_execution(stateMachineArn=stack["Machine"], input='{"seconds": 0}')["executionArn"]
-    done = wait_for(lambda: _done(states, execution))
-    assert json.loads(done["output"]) == {"flavour": "plain", "redrives": 0, "retries": 0}
-
-
-def _done(states: Any, execution: str) -> dict[str, Any] | None:
-    described: dict[str, Any] = states.describe_execution(executionArn=execution)
-    return None if described["status"] == "RUNNING" else described
-
-
 def test_execution_status_reaches_a_topic_through_an_input_transformer(
     localcloud: Cloud, stack: dict[str, str]
 ) -> None:
@@ -325,14 +285,6 @@ def test_execution_status_reaches_a_topic_through_an_input_transformer(
 
     wait_for(look)
     assert f'"{name} is RUNNING"' in told
-
-
-def test_stopped_execution_stays_aborted(localcloud: Cloud, stack: dict[str, str]) -> None:
-    states = localcloud.client("stepfunctions")
-    execution = states.start_execution(stateMachineArn=stack["Machine"], input='{"seconds": 1}')["executionArn"]
-    states.stop_execution(executionArn=execution, cause="enough")
-    time.sleep(1.5)
-    assert states.describe_execution(executionArn=execution)["status"] == "ABORTED"
 
 
 # --- Scheduler ---

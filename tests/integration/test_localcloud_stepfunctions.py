@@ -73,17 +73,6 @@ def test_sync_training_gives_the_description(localcloud: Cloud, bucket: str) -> 
     assert tags == [{"Key": "MANAGED_BY_AWS", "Value": "STARTED_BY_STEP_FUNCTIONS"}]
 
 
-def test_history_names_the_job_from_the_moment_it_is_scheduled(localcloud: Cloud, bucket: str) -> None:
-    request = training(unique("told"), bucket)
-    execution = run(localcloud, {"Task": task("sagemaker:createTrainingJob.sync", request)})
-    history = localcloud.client("stepfunctions").get_execution_history(executionArn=execution["executionArn"])
-    scheduled = next(event for event in history["events"] if event["type"] == "TaskScheduled")
-    details = scheduled["taskScheduledEventDetails"]
-    assert (details["resourceType"], details["resource"]) == ("sagemaker", "createTrainingJob.sync")
-    assert details["region"] == "us-east-1"
-    assert json.loads(details["parameters"])["TrainingJobName"] == request["TrainingJobName"]
-
-
 def test_sync_tuning_gives_the_best_training_job(localcloud: Cloud, bucket: str) -> None:
     job = result(localcloud, "sagemaker:createHyperParameterTuningJob.sync", tuning(unique("sync"), bucket, jobs=2))
     assert set(job["BestTrainingJob"]) >= {
@@ -235,26 +224,3 @@ def test_retry_sees_the_error(localcloud: Cloud, bucket: str) -> None:
     time.sleep(0.5)
     localcloud.client("s3").put_object(Bucket=bucket, Key=key, Body=b"here")
     wait_for(lambda: states.describe_execution(executionArn=execution)["status"] == "SUCCEEDED")
-
-
-# --- the interpreter ---
-
-
-def test_parallel_and_succeed_honour_their_outputs(localcloud: Cloud) -> None:
-    branch = {
-        "StartAt": "One",
-        "States": {"One": {"Type": "Pass", "End": True, "Output": "{% $states.input.n + 1 %}"}},
-    }
-    states = {
-        "Both": {
-            "Type": "Parallel",
-            "Branches": [branch, branch],
-            "Arguments": {"n": "{% $states.input.start %}"},
-            "Output": {"sum": "{% $sum($states.result) %}"},
-            "Assign": {"first": "{% $states.result[0] %}"},
-            "Next": "Done",
-        },
-        "Done": {"Type": "Succeed", "Output": {"sum": "{% $states.input.sum %}", "first": "{% $first %}"}},
-    }
-    execution = run(localcloud, states, start="Both", value={"start": 4})
-    assert json.loads(execution["output"]) == {"sum": 10, "first": 5}
