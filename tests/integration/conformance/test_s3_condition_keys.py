@@ -60,3 +60,4 @@ def test_policy_can_insist_on_a_kms_key(localcloud: Cloud) -> None:
     other = localcloud.client("kms").create_key()["KeyMetadata"]["Arn"]
     encrypted = {"Bucket": bucket, "Key": "k", "Body": b"1", "ServerSideEncryption": "aws:kms"}
     assert refused(s3.put_object, **encrypted, SSEKMSKeyId=other)[0] == "AccessDenied"
+    assert s3.put_object(**encrypted, SSEKMSKeyId=key)["SSEKMSKeyId"] == key

@@ -35,10 +35,13 @@ def test_role_that_does_not_trust_step_functions_is_refused(localcloud: Cloud, t
     assert refused(client.update_state_machine, **change) == ("AccessDeniedException", UNTRUSTING)
 
 
-def test_regional_principal_is_trusted_too(localcloud: Cloud) -> None:
-    role = localcloud.role(unique("regional"), trusts=["states.us-east-1.amazonaws.com"])
+def test_principal_of_this_region_is_trusted_and_one_of_another_is_not(localcloud: Cloud) -> None:
+    here = localcloud.role(unique("regional"), trusts=["states.us-east-1.amazonaws.com"])
+    there = localcloud.role(unique("regional"), trusts=["states.eu-west-1.amazonaws.com"])
     client = localcloud.client("stepfunctions")
-    assert client.create_state_machine(name=unique("machine"), definition=definition(), roleArn=role)
+    request = {"name": unique("machine"), "definition": definition()}
+    assert refused(client.create_state_machine, **request, roleArn=there) == ("AccessDeniedException", UNTRUSTING)
+    assert client.create_state_machine(**request, roleArn=here)
 
 
 @pytest.mark.parametrize(
