@@ -1,0 +1,150 @@
+"""SageMaker Runtime: what reaches the model, what comes back, and what is measured."""
+
+import time
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from localcloud.testing import Cloud, wait_for
+
+from .serving import config, endpoint, invoke, model, variant
+
+
+@pytest.fixture(scope="module")
+def two(localcloud: Cloud, bucket: str) -> str:
+    """An endpoint with a variant of all the weight and one of none."""
+    a, b = (model(localcloud, bucket, NAME=name) for name in ("a", "b"))
+    return endpoint(localcloud, config(localcloud, variant("a", a), variant("b", b, 0.0)))
+
+
+def error_of(cloud: Cloud, name: str, **more: Any) -> dict[str, Any]:
+    """The answer to a request that fails."""
+    with pytest.raises(ClientError) as caught:
+        cloud.client("sagemaker-runtime").invoke_endpoint(EndpointName=name, **{"Body": b"{}", **more})
+    return dict(caught.value.response)
+
+
+def measured(cloud: Cloud, name: str, variant_name: str, metric: str) -> list[dict[str, Any]]:
+    """A metric's datapoints."""
+    found: list[dict[str, Any]] = cloud.client("cloudwatch").get_metric_statistics(
+        Namespace="AWS/SageMaker",
+        MetricName=metric,
+        Dimensions=[{"Name": "EndpointName", "Value": name}, {"Name": "VariantName", "Value": variant_name}],
+        StartTime=time.time() - 600,
+        EndTime=time.time() + 60,
+        Period=60,
+        Statistics=["Sum", "Maximum", "SampleCount"],
+    )["Datapoints"]
+    return found
+
+
+def total(cloud: Cloud, name: str, variant_name: str, metric: str) -> float:
+    """A metric's sum."""
+    return float(sum(each["Sum"] for each in measured(cloud, name, variant_name, metric)))
+
+
+def test_headers_reach_the_model_and_come_back(localcloud: Cloud, two: str) -> None:
+    answer = invoke(
+        localcloud, two, b"[]", Accept="application/json", CustomAttributes="trace=1", InferenceId="window-7"
+    )
+    headers = {name.lower(): value for name, value in answer["headers"].items()}
+    assert headers["content-type"] == headers["accept"] == "application/json"
+    assert headers["x-amzn-sagemaker-custom-attributes"] == "trace=1"
+    assert headers["x-amzn-sagemaker-inference-id"] == "window-7"
+    assert "authorization" not in headers
+    assert answer["attributes"] == "served-by=a"
+
+
+def test_csv_is_answered_in_its_type(localcloud: Cloud, two: str) -> None:
+    answer = localcloud.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=two, Body="1,2\n3,4\n", ContentType="text/csv"
+    )
+    assert answer["ContentType"] == "text/csv; charset=utf-8"
+    assert answer["Body"].read() == b"3.0\n7.0\n"
+
+
+def test_a_variant_without_weight_answers_only_when_named(localcloud: Cloud, two: str) -> None:
+    assert {invoke(localcloud, two)["variant"] for _ in range(20)} == {"a"}
+    answer = invoke(localcloud, two, TargetVariant="b")
+    assert (answer["variant"], answer["name"]) == ("b", "b")
+
+
+def test_weights_are_shares(localcloud: Cloud, bucket: str) -> None:
+    name = model(localcloud, bucket)
+    served = endpoint(localcloud, config(localcloud, variant("most", name, 3.0), variant("least", name, 1.0)))
+    count = [invoke(localcloud, served)["variant"] for _ in range(200)].count("least")
+    assert 20 < count < 85  # 50 expected, standard deviation 6
+
+
+def test_an_unknown_endpoint_or_variant_is_a_validation_error(localcloud: Cloud, two: str) -> None:
+    error = error_of(localcloud, "nobody")
+    assert error["Error"]["Code"] == "ValidationError"
+    assert error["Error"]["Message"] == "Endpoint nobody of account 000000000000 not found."
+    assert error["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert error_of(localcloud, two, TargetVariant="c")["Error"]["Code"] == "ValidationError"
+    assert "TargetModel" in error_of(localcloud, two, TargetModel="x.tar.gz")["Error"]["Message"]
+
+
+def test_a_body_may_have_25_megabytes(localcloud: Cloud, two: str) -> None:
+    assert invoke(localcloud, two, b"x" * 24 * 1024 * 1024)["size"] == 24 * 1024 * 1024
+    error = error_of(localcloud, two, Body=b"x" * (25 * 1024 * 1024 + 1))
+    assert "less than or equal to 26214400" in error["Error"]["Message"]
+
+
+@pytest.mark.parametrize(("status", "kind", "metric"), [("400", "client", "4XX"), ("500", "server", "5XX")])
+def test_a_models_error_is_handed_on(localcloud: Cloud, bucket: str, status: str, kind: str, metric: str) -> None:
+    served = endpoint(
+        localcloud, config(localcloud, variant("v", model(localcloud, bucket, NAME="bad", STATUS=status)))
+    )
+    error = error_of(localcloud, served, ContentType="application/json")
+    assert error["Error"]["Code"] == "ModelError"
+    assert error["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert error["OriginalStatusCode"] == int(status)
+    assert error["OriginalMessage"] == '{"error": "bad will not"}'
+    assert f":log-group:/aws/sagemaker/Endpoints/{served}" in error["LogStreamArn"]
+    assert error["Error"]["Message"].startswith(f'Received {kind} error ({status}) from primary with message "')
+    assert total(localcloud, served, "v", f"Invocation{metric}Errors") == 1
+    assert total(localcloud, served, "v", "InvocationModelErrors") == 1
+
+
+def test_a_server_that_dies_of_a_request_answers_for_it(localcloud: Cloud, bucket: str) -> None:
+    served = endpoint(localcloud, config(localcloud, variant("v", model(localcloud, bucket, DIE_AFTER="0"))))
+    error = error_of(localcloud, served)
+    assert error["Error"]["Code"] in ("ModelError", "ServiceUnavailable")
+    assert wait_for(lambda: total(localcloud, served, "v", "Invocation5XXErrors")) == 1
+
+
+def test_latencies_are_in_microseconds(localcloud: Cloud, bucket: str) -> None:
+    served = endpoint(localcloud, config(localcloud, variant("v", model(localcloud, bucket, SLEEP="0.2"))))
+    for _ in range(3):
+        invoke(localcloud, served)
+    assert total(localcloud, served, "v", "Invocations") == 3
+    assert total(localcloud, served, "v", "InvocationsPerInstance") == 3
+    assert total(localcloud, served, "v", "Invocation5XXErrors") == 0
+    datapoints = measured(localcloud, served, "v", "ModelLatency")
+    assert 200_000 < max(each["Maximum"] for each in datapoints) < 5_000_000
+    assert {each["Unit"] for each in datapoints} == {"Microseconds"}
+    assert sum(each["SampleCount"] for each in measured(localcloud, served, "v", "OverheadLatency")) == 3
+
+
+def test_a_shadow_gets_copies_that_nobody_waits_for(localcloud: Cloud, bucket: str) -> None:
+    production = model(localcloud, bucket, NAME="production")
+    slow = model(localcloud, bucket, NAME="shadow", SLEEP="0.5")
+    served = endpoint(
+        localcloud, config(localcloud, variant("p", production), ShadowProductionVariants=[variant("s", slow)])
+    )
+    assert {invoke(localcloud, served)["name"] for _ in range(5)} == {"production"}
+    assert wait_for(lambda: total(localcloud, served, "s", "Invocations") >= 5)
+    described = localcloud.client("sagemaker").describe_endpoint(EndpointName=served)
+    assert [each["VariantName"] for each in described["ShadowProductionVariants"]] == ["s"]
+    assert error_of(localcloud, served, TargetVariant="s")["Error"]["Code"] == "ValidationError"
+
+
+def test_an_answer_comes_as_a_stream(localcloud: Cloud, two: str) -> None:
+    answer = localcloud.client("sagemaker-runtime").invoke_endpoint_with_response_stream(
+        EndpointName=two, Body="1,2\n", ContentType="text/csv"
+    )
+    assert b"".join(event["PayloadPart"]["Bytes"] for event in answer["Body"]) == b"3.0\n"
+    assert answer["ContentType"] == "text/csv; charset=utf-8"
+    assert answer["InvokedProductionVariant"] == "a"
