@@ -44,6 +44,12 @@ setup: .venv/.stamp .venvs/sam/.stamp ## Make the environments; skipped when cur
 	@$(UV) pip sync --quiet --require-hashes --python .venvs/sam/bin/python tools/sam.lock
 	@touch $@
 
+.venvs/sdk/.stamp: .venvs/uv/.stamp tools/sdk.lock
+	@echo "==> SageMaker SDK, for its tests, in an environment of its own: half a gigabyte that nothing else needs"
+	@test -x .venvs/sdk/bin/python || $(UV) venv --quiet --python $(PYTHON) .venvs/sdk
+	@$(UV) pip sync --quiet --require-hashes --python .venvs/sdk/bin/python tools/sdk.lock
+	@touch $@
+
 # ---- What people use ------------------------------------------------------------------------------------------------
 .PHONY: demo up down
 demo: setup ## From three uploaded files to a registered model, on the embedded cloud
@@ -57,7 +63,7 @@ down: .venv/.stamp ## Stop the embedded cloud
 
 # ---- Tests ----------------------------------------------------------------------------------------------------------
 .PHONY: test unit lint bench
-test: setup lint ## Every test (CMAPSS_DIR names the real data set's folder; without it those tests are skipped)
+test: setup lint .venvs/sdk/.stamp ## Every test (CMAPSS_DIR names the real data set's folder; without it those tests are skipped)
 	@echo "==> Unit tests and state machines"
 	@$(BIN)/pytest -q -n $(WORKERS) tests/unit tests/statemachines
 	@echo "==> Integration and faults, on the embedded cloud"
@@ -80,9 +86,12 @@ bench: setup ## Measure; writes .onwing/bench.json
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 # ---- Upkeep ---------------------------------------------------------------------------------------------------------
-.PHONY: format lock clean
+.PHONY: format docs lock clean
 format: setup ## Format the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+docs: setup ## Write the parts of docs/ that are generated from the code
+	@$(BIN)/python -m localcloud.reference
 
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 lock: .venvs/uv/.stamp ## Resolve every lock file anew from its direct requirements
@@ -90,6 +99,7 @@ lock: .venvs/uv/.stamp ## Resolve every lock file anew from its direct requireme
 	@$(COMPILE) layers/control_plane/requirements.in --constraint requirements.lock --output-file layers/control_plane/requirements.txt
 	@$(COMPILE) training_image/requirements.in --constraint requirements.lock --output-file training_image/requirements.txt
 	@$(COMPILE) tools/sam.in --output-file tools/sam.lock
+	@$(COMPILE) tools/sdk.in --output-file tools/sdk.lock
 
 clean: ## Remove environments, builds and the embedded cloud's state
 	@-test -x $(BIN)/onwing && $(BIN)/onwing down --yes
