@@ -125,7 +125,7 @@ def test_kill_in_the_middle_of_a_tuning_job(mortal: Deployed, fleet: str) -> Non
     execution = mortal.ended(fleet)
     assert (execution["status"], execution["error"]) == ("FAILED", "Localcloud.Interrupted")
     assert "redrive" in execution["cause"]
-    assert mortal.alert(fleet, "Localcloud.Interrupted")
+    assert mortal.alert(fleet, "ended FAILED")
     tuning = tuning_job_of(mortal, fleet)
     assert tuning is not None
     described = mortal.client("sagemaker").describe_hyper_parameter_tuning_job(
@@ -201,7 +201,7 @@ def test_stack_works_after_a_clean_stop_and_its_runs_are_interrupted(mortal: Dep
 
     assert mortal.client("ssm").get_parameter(Name="/last")["Parameter"]["Value"] == "word"
     assert mortal.ended(fleet)["error"] == "Localcloud.Interrupted"
-    assert mortal.alert(fleet, "Localcloud.Interrupted")
+    assert mortal.alert(fleet, "ended FAILED")
     answer = mortal.train(fleet=fleet, again=True)
     assert answer["status"] == "started", json.dumps(answer)
     assert mortal.ended(fleet, count=2, seconds=180)["output"]["outcome"] == "registered"
