@@ -14,7 +14,9 @@ import inspect
 import json
 import logging
 import sys
+import time
 import types
+import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -116,6 +118,7 @@ HOOKS = {
     "iam.s3_context": Hook(
         "ministack.core.iam_actions", "s3_service_context", ("iam_action", "query_params", "path", "headers")
     ),
+    "logs.policies": Hook("ministack.services.cloudwatch_logs", "_resource_policies"),
     "iam.roles": Hook("ministack.services.iam", "_roles"),
     "sts.register": Hook("ministack.services.sts", "register_session", ("access_key", "session")),
     "cloudformation.definition": Hook(_PROVISIONERS, "_sfn_definition", ("props",)),
@@ -132,8 +135,14 @@ HOOKS = {
     "events.archive": Hook(_EVENTBRIDGE, "_archive_event", ("event", "view")),
     "events.key": Hook(_EVENTBRIDGE, "_rule_key", ("rule_name", "bus_name")),
     "events.put_targets": Hook(_EVENTBRIDGE, "_put_targets", ("data",)),
-    "events.to_api": Hook(_EVENTBRIDGE, "_dispatch_to_api_destination", ("spec", "payload", "target")),
-    "events.send_to_api": Hook(_EVENTBRIDGE, "_deliver_to_api_destination", ("name", "request", "conn", "token_key")),
+    "events.api_destinations": Hook(_EVENTBRIDGE, "_api_destinations"),
+    "events.connections": Hook(_EVENTBRIDGE, "_connections"),
+    "events.http_parameters": Hook(_EVENTBRIDGE, "_resolve_http_parameters", ("parameters", "event")),
+    "events.http_request": Hook(
+        _EVENTBRIDGE, "_build_api_destination_request", ("dest", "conn", "target_http_params", "payload")
+    ),
+    "events.http_headers": Hook(_EVENTBRIDGE, "_connection_auth_headers", ("conn", "token_key", "force_refresh")),
+    "events.http_send": Hook(_EVENTBRIDGE, "_api_destination_send_sync", ("request", "auth_headers")),
     "events.cron": Hook(_EVENTBRIDGE, "_parse_cron_fields", ("expr",)),
     "events.next_cron": Hook(_EVENTBRIDGE, "_cron_next_fire", ("fields", "after_dt")),
     "events.rate": Hook(_EVENTBRIDGE, "_parse_rate_seconds", ("expr",)),

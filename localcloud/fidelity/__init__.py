@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from localcloud import hooks
 from localcloud.clients import Clients
+from localcloud.delivery import Deliverer
 from localcloud.fidelity import (
     alarm_actions,
     alarm_evaluation,
@@ -33,7 +35,9 @@ from localcloud.fidelity import (
     queue_metrics,
     redrive,
     retries,
+    rule_delivery,
     s3_condition_keys,
+    schedule_delivery,
     secure_transport,
     service_keys,
     shared_layers,
@@ -129,3 +133,7 @@ def install(clients: Clients, identity: Identity, logs: Logs) -> None:
         role.install(identity)
     for logged in LOGGED:
         logged.install(logs)
+    deliverer = Deliverer()
+    hooks.register_state("localcloud_deliveries", deliverer)
+    rule_delivery.install(identity, deliverer)
+    schedule_delivery.install(identity, clients, deliverer)
