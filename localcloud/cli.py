@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from localcloud import daemon, quotas
 from localcloud.errors import LocalcloudError
@@ -51,6 +53,13 @@ def _parser() -> argparse.ArgumentParser:
         help="run jobs in containers of their images, by Docker or Podman, not as processes",
     )
     start.add_argument("--forget", action="store_true", help="keep no state over a stop")
+    start.add_argument(
+        "--snapshot-seconds",
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="save the state this often while it changes (default: 1)",
+    )
     start.add_argument("--foreground", action="store_true", help="stay in the foreground; Ctrl-C stops it")
     start.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     start.add_argument("--json", action="store_true", help="print the state file's content")
@@ -96,6 +105,7 @@ def _start(options: argparse.Namespace) -> int:
                 auth=options.auth,
                 docker=options.docker,
                 keep=not options.forget,
+                snapshot_seconds=options.snapshot_seconds,
                 log_level=options.log_level,
             )
         )
@@ -108,6 +118,7 @@ def _start(options: argparse.Namespace) -> int:
         auth=options.auth,
         docker=options.docker,
         keep=not options.forget,
+        snapshot_seconds=options.snapshot_seconds,
         log_level=options.log_level,
     )
     _print(running, options.json)
@@ -126,7 +137,7 @@ def _status(options: argparse.Namespace) -> int:
     if running is None:
         print(json.dumps({"running": False}) if options.json else f"no localcloud runs in {directory}")
         return 1
-    _print(running, options.json)
+    _print(running, options.json, snapshots=daemon.snapshots(running))
     return 0
 
 
@@ -145,7 +156,7 @@ def _reset(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print(running: daemon.Running, as_json: bool) -> None:
+def _print(running: daemon.Running, as_json: bool, **more: Mapping[str, Any] | None) -> None:
     if as_json:
         print(
             json.dumps(
@@ -155,6 +166,7 @@ def _print(running: daemon.Running, as_json: bool) -> None:
                     "pid": running.pid,
                     "account": running.account,
                     "region": running.region,
+                    **more,
                 }
             )
         )
@@ -164,6 +176,22 @@ def _print(running: daemon.Running, as_json: bool) -> None:
         )
         print(f"  export AWS_ENDPOINT_URL={running.endpoint} AWS_DEFAULT_REGION={running.region}")
         print("  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test")
+        if "snapshots" in more:
+            print(f"  {_saved(more['snapshots'])}")
+
+
+def _saved(snapshots: Mapping[str, Any] | None) -> str:
+    """How the state is saved, in a sentence."""
+    if snapshots is None:
+        return "keeps nothing over a stop (--forget)"
+    if snapshots["failed"]:
+        return f"THE STATE IS NOT SAVED: {snapshots['failed']}"
+    if not snapshots["taken"]:
+        return "the state is about to be saved"
+    size = f"{snapshots['bytes'] / 1e6:.1f} MB"
+    if snapshots["current"]:
+        return f"the state is saved ({size})"
+    return f"the state of {snapshots['age_seconds']:.1f} s ago is saved ({size})"
 
 
 if __name__ == "__main__":

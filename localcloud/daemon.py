@@ -67,6 +67,7 @@ def start(
     auth: bool = True,
     docker: bool = False,
     keep: bool = True,
+    snapshot_seconds: float = 1.0,
     log_level: str = "INFO",
 ) -> Running:
     """Start a localcloud in the background, or give the one that runs in this directory already.
@@ -94,6 +95,7 @@ def start(
         command += ["--no-auth"]
     if docker:
         command += ["--docker"]
+    command += ["--snapshot-seconds", str(snapshot_seconds)]
     if not keep:
         command += ["--forget"]
     with (directory / LOG_FILE).open("ab") as log:
