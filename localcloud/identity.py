@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextvars
+import functools
 import hashlib
 import hmac
 import re
@@ -18,11 +19,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from localcloud import hooks
+from localcloud import encryption, hooks
 from localcloud.errors import ApiError
 from localcloud.store import Scope
 
-Service = Literal["states.amazonaws.com", "sagemaker.amazonaws.com", "events.amazonaws.com", "scheduler.amazonaws.com"]
+Service = Literal[
+    "states.amazonaws.com",
+    "sagemaker.amazonaws.com",
+    "events.amazonaws.com",
+    "scheduler.amazonaws.com",
+    "cloudwatch.amazonaws.com",
+]
 
 _ROLE = re.compile(r"^arn:aws[a-z-]*:iam::(?P<account>\d{12}):role/(?:.+/)?(?P<name>[\w+=,.@-]+)$")
 # How the services that act for somebody call their sessions; None for 32 letters that say nothing.
@@ -177,13 +184,17 @@ class Identity:
         if role_arn:
             self.authorise(scope, self.session(scope, role_arn, service).access_key, action, target_arn)
             return
-        found = _evaluated(scope, lambda: hooks.get("iam.resource_policy")(action.split(":", 1)[0], target_arn))
         context = {"aws:SourceArn": source_arn, "aws:SourceAccount": scope.account, "aws:SourceOwner": scope.account}
-        if found is None or not self._policy_allows(scope, found[0], service, action, target_arn, context):
-            raise Denied(
-                f"User: {service} is not authorized to perform: {action} on resource: {target_arn} because no "
-                f"resource-based policy allows the {action} action"
-            )
+        if action == "logs:PutLogEvents":
+            target_arn = f"{target_arn.removesuffix(':*')}:log-stream:{service}"
+        key, key_actions = _evaluated(scope, lambda: encryption.needed(action, target_arn, {}))
+        for asked, resource in ((action, target_arn), *((each, key) for each in key_actions)):
+            policies = _evaluated(scope, functools.partial(_policies_of, asked, resource))
+            if not any(self._policy_allows(scope, each, service, asked, resource, context) for each in policies):
+                raise Denied(
+                    f"User: {service} is not authorized to perform: {asked} on resource: {resource} because no "
+                    f"resource-based policy allows the {asked} action"
+                )
 
     def _role(self, scope: Scope, role_arn: str) -> Mapping[str, Any]:
         match = _ROLE.match(role_arn)
@@ -244,6 +255,15 @@ def tag_context(tags: Iterable[Mapping[str, str]], resource_tags: Mapping[str, s
     if given:
         context["aws:TagKeys"] = list(given)
     return {**context, **{f"aws:ResourceTag/{key}": value for key, value in resource_tags.items()}}
+
+
+def _policies_of(action: str, resource: str) -> list[Any]:
+    """The policies that stand with a resource; log groups have those of their account."""
+    service = action.split(":", 1)[0]
+    if service == "logs":
+        return [each.get("policyDocument") for each in hooks.get("logs.policies").values()]
+    found = hooks.get("iam.resource_policy")(service, resource)
+    return [found[0]] if found is not None and found[0] else []
 
 
 def _enforce(scope: Scope, access_key: str, action: str, resource: str, context: Mapping[str, Any] | None) -> Any:

@@ -378,3 +378,69 @@ def test_without_auth_everybody_may_do_everything(tmp_path: Any) -> None:
             roleArn=f"arn:aws:iam::{ACCOUNT}:role/never-made",
         )
         assert machine["stateMachineArn"]
+
+
+# --- rules and schedules --------------------------------------------------------------------------------------------
+
+
+def rule_to(cloud: Cloud, target: str, role: str | None = None) -> tuple[str, str]:
+    """A rule with this target, and the queue that its dead letters come to: the source of its events, and a URL."""
+    events, sqs, name = cloud.client("events"), cloud.client("sqs"), unique("rule")
+    rule = events.put_rule(Name=name, EventPattern=json.dumps({"source": [name]}))["RuleArn"]
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    queue = f"arn:aws:sqs:us-east-1:{ACCOUNT}:{name}"
+    may_send = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    entry: dict[str, Any] = {"Id": "1", "Arn": target, "DeadLetterConfig": {"Arn": queue}}
+    events.put_targets(Rule=name, Targets=[{**entry, "RoleArn": role} if role else entry])
+    return name, url
+
+
+def dead_letter(cloud: Cloud, source: str, url: str) -> dict[str, str]:
+    """Put an event, and give the attributes of the dead letter that comes of it."""
+    entry = {"Source": source, "DetailType": "test", "Detail": "{}"}
+    cloud.client("events").put_events(Entries=[entry])
+    sqs = cloud.client("sqs")
+    message = wait_for(lambda: sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"]).get("Messages"), 30)[0]
+    return {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
+
+
+def test_rule_starts_a_machine_under_its_target_s_role_only(localcloud: Cloud) -> None:
+    client = localcloud.client("stepfunctions")
+    machine = client.create_state_machine(
+        name=unique("ruled"),
+        definition=json.dumps({"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}),
+        roleArn=localcloud.role(unique("ruled")),
+    )["stateMachineArn"]
+    powerless = localcloud.role(unique("powerless"), allow("sqs:*"))
+    letter = dead_letter(localcloud, *rule_to(localcloud, machine, powerless))
+    assert letter["ERROR_CODE"] == "NO_PERMISSIONS"
+    assert f"is not authorized to perform: states:StartExecution on resource: {machine}" in letter["ERROR_MESSAGE"]
+    starting = localcloud.role(unique("starting"), allow("states:StartExecution", on=machine))
+    source, _ = rule_to(localcloud, machine, starting)
+    localcloud.client("events").put_events(Entries=[{"Source": source, "DetailType": "test", "Detail": "{}"}])
+    assert wait_for(lambda: client.list_executions(stateMachineArn=machine)["executions"], 30)
+
+
+def test_rule_needs_the_key_of_an_encrypted_topic(localcloud: Cloud) -> None:
+    kms, sns = localcloud.client("kms"), localcloud.client("sns")
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    topic = sns.create_topic(Name=unique("sealed"), Attributes={"KmsMasterKeyId": key})["TopicArn"]
+    publishing = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sns:Publish",
+        "Resource": topic,
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [publishing]})
+    sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
+    letter = dead_letter(localcloud, *rule_to(localcloud, topic))
+    assert letter["ERROR_CODE"] == "NO_PERMISSIONS"
+    assert f"kms:GenerateDataKey on resource: {key}" in letter["ERROR_MESSAGE"]
