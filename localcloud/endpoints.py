@@ -247,19 +247,24 @@ class Endpoints:
                 each.capture.close(deliver=False)
         _stop([*starting, *(fleet for each in live.values() for fleet in each.fleets.values())], 0.5)
 
+    def deliver(self) -> None:
+        """Take no more requests, and write down what was captured; the state is saved after it."""
+        with self._lock:
+            live = dict(self._live)
+        for (scope, name), each in live.items():
+            self._router.remove(scope, name)
+            if each.capture is not None:
+                each.capture.close()
+
     def close(self) -> None:
-        """Deliver what was captured and end every server."""
+        """End every server."""
         self._closing.set()
+        self.deliver()
         with self._lock:
             live = dict(self._live)
             starting = list(self._starting)
             threads = list(self._threads)
-        for scope, name in live:
-            self._router.remove(scope, name)
         _stop([*starting, *(fleet for each in live.values() for fleet in each.fleets.values())], 1.0)
-        for each in live.values():
-            if each.capture is not None:
-                each.capture.close()
         deadline = time.monotonic() + 5
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -199,6 +199,7 @@ class _Server:
         async def until_stopped() -> None:
             await stop.wait()
             logger.info("stopping")
+            await asyncio.to_thread(plugged.sagemaker.endpoints.deliver)  # through the front door, still open
             self._stopping = True
             await asyncio.to_thread(plugged.close)
 
