@@ -26,7 +26,12 @@ SECONDS = 120.0
 
 
 class EngineMissing(LocalcloudError, RuntimeError):
-    """No container engine that could run jobs; says which were looked for, what they said, and what to do."""
+    """No container engine that could run jobs; `what` says which were looked for and what they said."""
+
+    def __init__(self, what: str, todo: str) -> None:
+        super().__init__(f"{what} {todo}")
+        self.what = what
+        self.todo = todo
 
 
 class EngineError(LocalcloudError, RuntimeError):
@@ -113,8 +118,8 @@ def find(environment: Mapping[str, str] | None = None) -> Engine:
         except (EngineError, ValueError) as error:
             trouble.append(f"{program} is installed, but does not answer ({_one_line(str(error))})")
     raise EngineMissing(
-        f"No container engine to run jobs in their images: {'; '.join(trouble)}. Install Docker Engine or Podman and "
-        "start it, or leave --docker out: then jobs run as processes."
+        f"No container engine to run jobs in their images: {'; '.join(trouble)}.",
+        "Install Docker Engine or Podman and start it, or leave --docker out: then jobs run as processes.",
     )
 
 

@@ -64,6 +64,9 @@ DataDir = Annotated[
     Path | None, typer.Option("--data", help="Folder with C-MAPSS files (plain or .gz).", show_default=False)
 ]
 Port = Annotated[int, typer.Option("--port", help="Port of the embedded cloud; 0 takes a free one.")]
+Docker = Annotated[
+    bool, typer.Option("--docker", help="Run jobs in the training image, by Docker or Podman; it is built if need be.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Interval = Annotated[float, typer.Option("--interval", help="Seconds between two looks.", min=0.2)]
 Timeout = Annotated[float | None, typer.Option("--timeout", help="Wait at most so many seconds.", show_default=False)]
@@ -75,15 +78,16 @@ _CLOUD, _WORK, _LOOK = "The cloud", "Work", "Look"
 
 
 @command(app, "up", rich_help_panel=_CLOUD)
-def up(context: Context, *, port: Port = 0) -> Exit:
+def up(context: Context, *, port: Port = 0, docker: Docker = False) -> Exit:
     """Start the embedded cloud on this machine and deploy the stack to it. Nothing is done twice.
 
     Examples:
 
       onwing up
       onwing up --port 4566
+      onwing up --docker
     """
-    return upward.run(context, port=port)
+    return upward.run(context, port=port, docker=docker)
 
 
 @command(app, "deploy", rich_help_panel=_CLOUD)
@@ -151,6 +155,7 @@ def demo(
     port: Port = 0,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the embedded cloud running.")] = False,
     budget: Annotated[str, typer.Option("--budget", help="How much to compute: quick, demo or full.")] = "demo",
+    docker: Docker = False,
 ) -> Exit:
     """Run the whole loop on this machine: up, upload, tune, evaluate, gate, register; then a summary.
 
@@ -161,10 +166,11 @@ def demo(
       onwing demo
       onwing demo --fleet FD002 --data ~/cmapss --keep
       onwing demo --simulated --budget quick
+      onwing demo --docker
     """
     if budget not in demonstration.BUDGETS:
         raise UsageError(f"There is no budget '{budget}'.", todo=f"Use one of: {', '.join(demonstration.BUDGETS)}.")
-    wish = demonstration.Wish(fleet, data, simulated, port, keep, budget)
+    wish = demonstration.Wish(fleet, data, simulated, port, keep, budget, docker)
     return demonstration.run(context, wish)
 
 

@@ -49,6 +49,7 @@ class Wish:
     port: int
     keep: bool
     budget: str
+    docker: bool = False
 
 
 def run(context: Context, wish: Wish) -> Exit:
@@ -60,7 +61,9 @@ def run(context: Context, wish: Wish) -> Exit:
             context.announce(f"the embedded cloud of {context.project.root}")
             dataset = _resolve(context, wish)
             started = embedded.running(context.project) is None
-            target, started = up.start(context.project, context.options, context.out, port=wish.port)
+            target, started = up.start(
+                context.project, context.options, context.out, port=wish.port, docker=wish.docker
+            )
             stack, _, _ = up.deploy(context.project, target, context.out, parameters=BUDGETS[wish.budget])
             stages = [Stage("up", round(time.monotonic() - began, 3))]
             ended = _loop(context, wish, target, stack, dataset, stages)

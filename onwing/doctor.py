@@ -93,12 +93,17 @@ def _docker(runner: Runner, *, needed: bool) -> Check:
     version = _try(runner, ["docker", "version", "--format", "{{.Server.Version}}"])
     if version:
         return Check("Docker", OK, f"engine {version}")
+    if not needed and (podman := _try(runner, ["podman", "version", "--format", "{{.Client.Version}}"])):
+        return Check(
+            "Docker", OK, f"Podman {podman}, which --docker can use", "Only `onwing deploy` (AWS) needs Docker."
+        )
     there = shutil.which("docker") is not None
     found = "installed, but its engine does not answer" if there else "not installed"
     todo = "Start the Docker engine." if there else "Install Docker."
     if needed:
         return Check("Docker", MISSING, found, f"{todo} `onwing deploy` builds the training image with it.")
-    return Check("Docker", NOTE, found, "Only `onwing deploy` (AWS) needs it.")
+    todo = f"{todo} Only `onwing deploy` (AWS) and --docker need it; Podman does for --docker."
+    return Check("Docker", NOTE, found, todo)
 
 
 def _try(runner: Runner, command: list[str]) -> str | None:

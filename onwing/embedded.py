@@ -28,6 +28,7 @@ class Embedded:
     pid: int
     account: str
     region: str
+    docker: bool = False  # jobs run in containers of their images
 
 
 def running(project: Project) -> Embedded | None:
@@ -39,7 +40,13 @@ def running(project: Project) -> Embedded | None:
 def _state(project: Project) -> Embedded | None:
     try:
         state = json.loads((project.cloud_dir / "localcloud.json").read_text(encoding="utf-8"))
-        return Embedded(str(state["endpoint"]), int(state["pid"]), str(state["account"]), str(state["region"]))
+        return Embedded(
+            str(state["endpoint"]),
+            int(state["pid"]),
+            str(state["account"]),
+            str(state["region"]),
+            bool(state.get("docker")),
+        )
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, KeyError, TypeError, ValueError):
         return None  # none was started here, or its file is being written
 
@@ -72,18 +79,17 @@ def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "localcloud", *arguments]
 
 
-def start(project: Project, *, port: int = 0, runner: Runner = run) -> Embedded:
-    """Start it unless it runs; returns when it answers. Port 0 takes a free one."""
+def start(project: Project, *, port: int = 0, docker: bool = False, runner: Runner = run) -> Embedded:
+    """Start it unless it runs; returns when it answers. Port 0 takes a free one; `docker`: jobs run in containers."""
     already = running(project)
     if already is not None:
         return already
     log = project.state / "up.log"
     image = project.root / "training_image" / "localcloud.toml"
-    ran = runner(
-        _command("start", "--port", str(port), "--dir", str(project.cloud_dir), "--image", str(image)),
-        cwd=project.root,
-        log=log,
-    )
+    command = _command("start", "--port", str(port), "--dir", str(project.cloud_dir), "--image", str(image))
+    if docker:
+        command.append("--docker")
+    ran = runner(command, cwd=project.root, log=log)
     must(ran, "Starting the embedded cloud", log=log, todo="Look at the log, and run `onwing doctor`.")
     started = running(project)
     if started is None:

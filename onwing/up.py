@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onwing import embedded, interrupts
+from onwing import embedded, interrupts, local_image
 from onwing import sam as sams
 from onwing import stack as stacks
 from onwing import target as targets
 from onwing.command import Context
 from onwing.console import Output
-from onwing.errors import Exit
+from onwing.errors import Exit, OnwingError
 from onwing.project import Project
 from onwing.runner import Runner
 from onwing.runner import run as execute
@@ -19,12 +19,12 @@ from onwing.stack import Stack
 from onwing.target import LOCAL, Options, Target
 
 
-def run(context: Context, *, port: int = 0) -> Exit:
+def run(context: Context, *, port: int = 0, docker: bool = False) -> Exit:
     """Bring it up and say where it is. When interrupted, a cloud that this call started goes down again."""
     out = context.out
     context.announce(f"the embedded cloud of {context.project.root}")
     with interrupts.terminated_like_interrupted():
-        target, started = start(context.project, context.options, out, port=port)
+        target, started = start(context.project, context.options, out, port=port, docker=docker)
         try:
             stack, built, deployed = deploy(context.project, target, out)
         except KeyboardInterrupt:
@@ -53,16 +53,24 @@ def run(context: Context, *, port: int = 0) -> Exit:
 
 
 def start(
-    project: Project, options: Options, out: Output, *, port: int = 0, runner: Runner = execute
+    project: Project, options: Options, out: Output, *, port: int = 0, docker: bool = False, runner: Runner = execute
 ) -> tuple[Target, bool]:
-    """A running embedded cloud, and whether this call started it."""
+    """A running embedded cloud, and whether this call started it. With `docker` the training image is built first."""
     sams.require_sam(project)  # before anything is started that would then be of no use
     running = embedded.running(project)
     started = running is None
+    if docker:
+        if running is not None and not running.docker:
+            raise OnwingError(
+                "The embedded cloud runs its jobs as processes.",
+                where=running.endpoint,
+                todo="Stop it, then start it with --docker: onwing down",
+            )
+        local_image.ensure(project, out, runner=runner)
     if running is None:
         # Not to be interrupted half-way: nobody would know of the process, and it would stay behind.
         with out.step("Starting the embedded cloud"), interrupts.deferred():
-            running = embedded.start(project, port=port, runner=runner)
+            running = embedded.start(project, port=port, docker=docker, runner=runner)
     return targets.local(running, project, options), started
 
 
