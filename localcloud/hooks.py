@@ -67,6 +67,7 @@ _LAMBDA = "ministack.services.lambda_svc"
 _S3 = "ministack.services.s3"
 _PERSISTENCE = "ministack.core.persistence"
 _PROVISIONERS = "ministack.services.cloudformation.provisioners"
+_STACKS = "ministack.services.cloudformation.stacks"
 _CLOUDWATCH = "ministack.services.cloudwatch"
 _LOGS = "ministack.services.cloudwatch_logs"
 _SCHEDULER = "ministack.services.scheduler"
@@ -95,6 +96,8 @@ HOOKS = {
     "responses.region": Hook(_RESPONSES, "get_region", ()),
     "responses.scope": Hook(_RESPONSES, "request_scope", ("account_id", "region")),
     "cloudformation.types": Hook(_PROVISIONERS, "_RESOURCE_HANDLERS", kind=dict),
+    "cloudformation.replaced": Hook(_PROVISIONERS, "_delete_predecessor", ("delete_fn", "args", "kwargs")),
+    "cloudformation.in_thread": Hook(_STACKS, "_runs_on_worker_thread", ("resource_type",)),
     "app.pin_origin": Hook(_APP, "pin_request_origin", ("source_ip", "secure_transport")),
     "router.access_key": Hook(_ROUTER, "extract_access_key_id", ("headers", "query_params")),
     "iam.enforce": Hook(

@@ -18,6 +18,7 @@ from localcloud.fidelity import (
     embedded_metrics,
     error_matching,
     error_types,
+    event_entries,
     execution_context,
     execution_logs,
     execution_metrics,
@@ -26,7 +27,9 @@ from localcloud.fidelity import (
     history,
     history_limit,
     list_executions,
+    log_filters,
     map_iterations,
+    metric_filters,
     metric_operations,
     object_versions,
     parallel_jsonata,
@@ -38,6 +41,7 @@ from localcloud.fidelity import (
     rule_delivery,
     s3_condition_keys,
     schedule_delivery,
+    schedule_resource,
     secure_transport,
     service_keys,
     shared_layers,
@@ -94,11 +98,14 @@ CORRECTIONS = (
     error_types,
     execution_context,
     function_metrics,
+    log_filters,
+    metric_filters,
     metric_operations,
     object_versions,
     parallel_jsonata,
     queue_metrics,
     s3_condition_keys,
+    schedule_resource,
     secure_transport,
     service_keys,
     shared_layers,
@@ -135,5 +142,6 @@ def install(clients: Clients, identity: Identity, logs: Logs) -> None:
         logged.install(logs)
     deliverer = Deliverer()
     hooks.register_state("localcloud_deliveries", deliverer)
+    event_entries.install(deliverer)
     rule_delivery.install(identity, deliverer)
     schedule_delivery.install(identity, clients, deliverer)
