@@ -192,7 +192,7 @@ class JobFamily:
         """Put a new job into the store and tell EventBridge.
 
         Raises:
-            ApiError: the name is taken, a quota is used up, or the tags are wrong.
+            ApiError: the name is taken, a quota is used up, its experiment is not there, or the tags are wrong.
         """
         name = record[self.names.member]
         with self.store.lock:
@@ -201,6 +201,12 @@ class JobFamily:
                 raise self.taken(table[name])
             self.check_quotas(scope, record)
             self.tags.put(scope, record["Arn"], tags)
+            try:
+                if self.platform.tracking is not None:
+                    self.platform.tracking.begin(self.names.stem, scope, record)
+            except ApiError:
+                self.tags.drop(scope, record["Arn"])
+                raise
             table[name] = record
         self.emit(scope, record)
 
@@ -302,6 +308,8 @@ class JobFamily:
         with self.store.lock:
             if self.store.table(scope, self.names.kind).get(record[self.names.member]) is not record:
                 return  # forgotten by a reset
+            if self.platform.tracking is not None:
+                self.platform.tracking.follow(self.names.stem, scope, record)
             detail: dict[str, Any] = self.event_detail(scope, record)
             detail["Tags"] = self.tags.of(scope, record["Arn"])
         self.platform.events.emit(scope, self.names.event, record["Arn"], detail)

@@ -20,7 +20,7 @@ from localcloud.images import Image, ImageNotFound
 from localcloud.logs import Logs, LogStream
 from localcloud.quotas import Quotas
 from localcloud.slots import Slots
-from localcloud.store import Scope, Store
+from localcloud.store import Record, Scope, Store
 
 logger = logging.getLogger("localcloud.jobs")
 
@@ -49,6 +49,16 @@ class Runtime(Protocol):
 
     def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Container:
         """Start a container; its output comes to ``on_line``."""
+
+
+class Tracking(Protocol):
+    """What follows jobs in Experiments: localcloud.job_tracking.JobTracking."""
+
+    def begin(self, stem: str, scope: Scope, job: Record) -> None:
+        """A new job."""
+
+    def follow(self, stem: str, scope: Scope, job: Record) -> None:
+        """A job that has changed."""
 
 
 @dataclass
@@ -85,6 +95,7 @@ class Platform:
         environment: by which a container reaches the same account, under its job's role.
         directory: where containers get their base directories.
         quotas: how much of what an account may have at once.
+        tracking: keeps jobs' trial components.
         stop_grace: seconds between SIGTERM and SIGKILL, as many as on AWS.
         in_alarm: which of an account's CloudWatch alarms, given by name, are in ALARM.
     """
@@ -99,6 +110,7 @@ class Platform:
     environment: Callable[[Scope, str], dict[str, str]]
     directory: Path
     quotas: Quotas = field(default_factory=Quotas)
+    tracking: Tracking | None = None
     stop_grace: float = 120.0
     in_alarm: Callable[[Scope, Sequence[str]], list[str]] = field(default=lambda _scope, _names: [])
     _live: dict[tuple[Scope, str, str], Live] = field(default_factory=dict)

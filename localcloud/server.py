@@ -355,10 +355,18 @@ def plug_in(settings: Settings, endpoint: str, engine: Engine | None = None) -> 
                 ),
                 sagemaker.runtime.pool,
             ),
-            hooks.in_thread(
-                lambda _method, _path, headers, body, query: sagemaker.handle(
-                    hooks.current_scope(), headers.get("x-amz-target", ""), body, hooks.access_key(headers, query)
-                )
+            hooks.by_path(
+                sagemaker.metrics.handles,
+                hooks.in_thread(
+                    lambda _method, path, headers, body, query: sagemaker.metrics.handle(
+                        hooks.current_scope(), path, body, hooks.access_key(headers, query)
+                    )
+                ),
+                hooks.in_thread(
+                    lambda _method, _path, headers, body, query: sagemaker.handle(
+                        hooks.current_scope(), headers.get("x-amz-target", ""), body, hooks.access_key(headers, query)
+                    )
+                ),
             ),
         ),
         state,

@@ -14,16 +14,21 @@ from localcloud.api import parse_request, serialise_response, service_model
 from localcloud.endpoint_configs import EndpointConfigs
 from localcloud.endpoints import Endpoints
 from localcloud.errors import ApiError
+from localcloud.experiment_metrics import ExperimentMetrics
+from localcloud.experiments import Entities, Experiments
 from localcloud.identity import Identity
+from localcloud.job_tracking import JobTracking
 from localcloud.jobs import Platform
 from localcloud.model_registry import ModelRegistry
 from localcloud.models import Models
 from localcloud.processing_jobs import ProcessingJobs
 from localcloud.router import Router
 from localcloud.runtime_api import Runtime
-from localcloud.store import Scope
+from localcloud.search import Search
+from localcloud.store import Record, Scope
 from localcloud.tags import Tags
 from localcloud.training_jobs import TrainingJobs
+from localcloud.trial_components import TrialComponents
 from localcloud.tuning_jobs import TuningJobs
 
 logger = logging.getLogger("localcloud.sagemaker")
@@ -52,8 +57,15 @@ class SageMaker:
         self.endpoints = Endpoints(platform, self.tags, router)
         self.runtime = Runtime(router, self.authorise)
         serving = (self.models, self.endpoint_configs, self.endpoints)
+        entities = Entities(platform.store, self.tags)
+        self.experiments = Experiments(entities)
+        self.trial_components = TrialComponents(entities, platform.quotas)
+        self.metrics = ExperimentMetrics(self.trial_components, self.authorise)
+        platform.tracking = JobTracking(entities)
+        self.search = Search(platform.store, self.tags, self._described)
+        tracked = (self.experiments, self.trial_components, self.search)
         self._operations: dict[str, Operation] = {}
-        for family in (self.tags, self.processing, self.training, self.tuning, self.registry, *serving):
+        for family in (self.tags, self.processing, self.training, self.tuning, self.registry, *serving, *tracked):
             for name in family.operations:
                 self._operations[name] = getattr(family, xform_name(name))
 
@@ -123,6 +135,13 @@ class SageMaker:
         except Exception as error:
             logger.exception("SageMaker %s failed inside localcloud", operation)
             return _failed(ApiError("InternalFailure", f"localcloud: {type(error).__name__}: {error}", 500))
+
+    def _described(self, kind: str, scope: Scope, record: Record) -> Record:
+        """A record as its Describe operation gives it, where that is more than the record."""
+        for family in (self.training, self.tuning):
+            if kind == family.names.kind:
+                return family.describe(scope, record)
+        return {}
 
     def restored(self) -> None:
         """After a restart with kept state: fail the jobs that the restart has cut off."""

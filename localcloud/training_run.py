@@ -28,6 +28,9 @@ logger = logging.getLogger("localcloud.jobs")
 # The log group, and the namespace of the metrics.
 GROUP = "/aws/sagemaker/TrainingJobs"
 
+# Of a job's metrics, what its trial component's statistics are made of.
+MOST_POINTS = 1000
+
 OnMetric = Callable[[str, float], None]
 
 
@@ -188,6 +191,7 @@ class TrainingRun:
         with self._jobs.store.changing(self._record):
             if final:
                 self._record["FinalMetricDataList"] = final
+                self._record["_history"] = [list(point) for point in scraper.history[-MOST_POINTS:]]
         if end == "exited" and code != 0:
             self._upload_output(base)
             reason = contract.training_failure_reason(base, code)
