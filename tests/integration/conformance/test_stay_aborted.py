@@ -4,7 +4,7 @@ import time
 
 from localcloud.testing import Cloud
 
-from .steps import events_of, function, machine, messages, rule
+from .steps import events_of, function, machine, messages, rule, run
 
 # It fails a second after it was called: long after nobody waits for it any more.
 SOURCE = """
@@ -32,3 +32,10 @@ def test_stopped_execution_stays_aborted_when_its_task_fails_later(localcloud: C
     assert "output" not in described
     assert events_of(localcloud, execution)[-1]["type"] == "ExecutionAborted"
     assert [event["detail"]["status"] for event in messages(localcloud, told)].count("FAILED") == 0
+
+
+def test_failed_execution_has_error_and_cause_but_no_output(localcloud: Cloud) -> None:
+    states = {"Task": {"Type": "Fail", "Error": "Broken", "Cause": "on purpose"}}
+    described = run(localcloud, states)
+    assert (described["status"], described["error"], described["cause"]) == ("FAILED", "Broken", "on purpose")
+    assert "output" not in described
