@@ -7,18 +7,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from localcloud import hooks
-from localcloud.errors import ApiError, LocalcloudError
+from localcloud import hooks, serving_resources
+from localcloud.errors import ApiError
 from localcloud.service import SageMaker
-
-
-class ProvisioningFailed(LocalcloudError):
-    """A resource could not be created, changed or deleted; the text is the stack event's reason."""
+from localcloud.serving_resources import ProvisioningFailed
 
 
 def install(sagemaker: SageMaker) -> None:
     """Teach MiniStack's CloudFormation the types."""
     hooks.get("cloudformation.types")["AWS::SageMaker::ModelPackageGroup"] = ModelPackageGroup(sagemaker).handlers
+    serving_resources.install(sagemaker)
 
 
 class ModelPackageGroup:

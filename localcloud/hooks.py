@@ -189,8 +189,8 @@ HOOKS = {
     "lambda.dispatch": Hook(
         _LAMBDA, "_execute_function_dispatch", ("func", "config", "event", "request_id", "started")
     ),
+    "lambda.execute": Hook(_LAMBDA, "_execute_function", ("func", "event")),
     "lambda.in_flight": Hook(_LAMBDA, "executions_in_flight", ()),
-    "lambda.route_failure": Hook(_LAMBDA, "_route_async_failure", ("target_arn", "func_name", "event", "result")),
     "logs.fan_out": Hook(_LOGS, "_fanout_to_subscription_filters", ("group_name", "stream_name", "events")),
     "logs.metric_filters": Hook(_LOGS, "_metric_filters"),
     "logs.pattern": Hook(_LOGS, "_compile_filter_pattern", ("raw",)),
