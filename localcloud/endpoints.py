@@ -12,6 +12,7 @@ import logging
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -97,6 +98,7 @@ class Endpoints:
             config = endpoint_configs.find(self._platform, scope, request["EndpointConfigName"])
             plan = serving_plans.make(self._platform, scope, config)
             check_deployment(request.get("DeploymentConfig"), plan)
+            self._check_quotas(scope, plan)
             record: Record = {
                 "Arn": arn,
                 "EndpointName": name,
@@ -168,6 +170,7 @@ class Endpoints:
                     )
                 deployment = record.get("LastDeploymentConfig")
             check_deployment(deployment, plan)
+            self._check_quotas(scope, plan, record)
             with self._store.changing(record):
                 record["EndpointStatus"] = "Updating"
                 record.pop("FailureReason", None)
@@ -189,14 +192,16 @@ class Endpoints:
                 )
             if len(wanted) < len(request["DesiredWeightsAndCapacities"]):
                 raise ValidationException("A variant name can be given only once in DesiredWeightsAndCapacities.")
-            before = copy.deepcopy(record["_plan"])
+            before, plan = record["_plan"], copy.deepcopy(record["_plan"])
+            for variant in plan["variants"]:
+                change = wanted.get(variant["name"], {})
+                variant["weight"] = float(change.get("DesiredWeight", variant["weight"]))
+                variant["instances"] = int(change.get("DesiredInstanceCount", variant["instances"]))
+            self._check_quotas(scope, plan, record)
             with self._store.changing(record):
                 record["EndpointStatus"] = "Updating"
                 record.pop("FailureReason", None)
-                for variant in record["_plan"]["variants"]:
-                    change = wanted.get(variant["name"], {})
-                    variant["weight"] = float(change.get("DesiredWeight", variant["weight"]))
-                    variant["instances"] = int(change.get("DesiredInstanceCount", variant["instances"]))
+                record["_plan"] = plan
             grown = _instances(record["_plan"]) != _instances(before)
             if not grown:
                 self._set_route(scope, record)
@@ -473,6 +478,17 @@ class Endpoints:
         roles = {variant["name"]: variant["served"]["RoleArn"] for variant in serving_plans.all_variants(plan)}
         return DataCapture(self._platform, scope, name, config, roles)
 
+    def _check_quotas(self, scope: Scope, plan: Plan, instead_of: Record | None = None) -> None:
+        """Refuse a plan whose instances would go over a quota. The caller holds the store's lock."""
+        used: Counter[str] = Counter()
+        for record in self._store.table(scope, KIND).values():
+            if record is not instead_of and record["EndpointStatus"] not in ("Failed", "Deleting"):
+                used += _by_type(record["_plan"])
+        wanted, quotas = _by_type(plan), self._platform.quotas
+        for kind, count in wanted.items():
+            quotas.check(f"{kind} for endpoint usage", used[kind], count)
+        quotas.check("Number of instances across active endpoints", used.total(), wanted.total())
+
     def _set_route(self, scope: Scope, record: Record) -> None:
         with self._lock:
             live = self._live.get((scope, record["EndpointName"]))
@@ -642,6 +658,15 @@ def _targets(plan: Plan, fleets: dict[str, Fleet], share: float) -> list[Target]
         Target(each["name"], fleets[each["name"]], each["weight"] / total * share, each["instances"])
         for each in plan["variants"]
     ]
+
+
+def _by_type(plan: Plan) -> Counter[str]:
+    """How many instances of each type a plan has."""
+    found: Counter[str] = Counter()
+    for variant in serving_plans.all_variants(plan):
+        if variant["type"]:
+            found[variant["type"]] += variant["instances"]
+    return found
 
 
 def _instances(plan: Plan) -> list[int]:

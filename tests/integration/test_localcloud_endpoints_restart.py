@@ -1,4 +1,4 @@
-"""Endpoints after a restart: served again, in the configuration that was last in service."""
+"""A localcloud of its own for each test: endpoints are served again after a restart, and quotas are kept."""
 
 import os
 import time
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from localcloud import daemon
 from localcloud.testing import Cloud, wait_for
@@ -84,3 +85,18 @@ def test_what_was_captured_is_there_after_a_clean_stop(cloud: Cloud) -> None:
     assert len(captured(cloud, "kept-bucket", f"captured/{name}/", 5)) == 5
     settled(cloud, name)
     assert invoke(cloud, name)["name"] == "good"
+
+
+def test_a_quota_of_instances_is_kept(tmp_path: Path) -> None:
+    quotas = {"ml.m5.large for endpoint usage": 2}
+    with running_localcloud(tmp_path / "localcloud", images=[IMAGES], quotas=quotas) as cloud:
+        cloud.role("job-role")
+        cloud.client("s3").create_bucket(Bucket="quota-bucket")
+        good = model(cloud, "quota-bucket")
+        name = endpoint(cloud, config(cloud, variant("v", good)))
+        with pytest.raises(ClientError, match="'ml.m5.large for endpoint usage' is 2 Instances, with current"):
+            endpoint(cloud, config(cloud, variant("v", good, InitialInstanceCount=2)))
+        cloud.client("sagemaker").update_endpoint(
+            EndpointName=name, EndpointConfigName=config(cloud, variant("v", good, InitialInstanceCount=2))
+        )
+        assert settled(cloud, name)["ProductionVariants"][0]["CurrentInstanceCount"] == 2
