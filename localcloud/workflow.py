@@ -165,15 +165,29 @@ def revision(execution: Json) -> Json:
     return revisions.get(execution.get("revisionId") or "") or _present(machine)
 
 
+# The ARN that StartExecution was given, in its thread and in the execution's: a state machine's, version's or alias's.
+requested: contextvars.ContextVar[str | None] = contextvars.ContextVar("localcloud_requested", default=None)
+
+
 def pin(execution: Json) -> None:
-    """Keep for the execution what its state machine, or the version it names, is at present."""
-    machine = hooks.get("states.machines").get(execution["stateMachineArn"])
-    if machine is None or execution.get("revisionId"):
-        return
-    version = hooks.get("states.versions").get(execution.get("stateMachineVersionArn") or "")
-    source = {**machine, **version, "revisionId": version["stateMachineRevisionId"]} if version else machine
-    machine.setdefault("revisions", {})[source["revisionId"]] = _present(source)
-    execution["revisionId"] = source["revisionId"]
+    """Keep for the execution what its state machine, or the version that was started, is at present."""
+    with lock:
+        machine = hooks.get("states.machines").get(execution["stateMachineArn"])
+        if machine is None or execution.get("revisionId"):
+            return
+        arn = requested.get() or execution["stateMachineArn"]
+        version_arn = hooks.get("states.version_of")(arn)
+        version = hooks.get("states.versions").get(version_arn) if version_arn else None
+        source = {**machine, **version, "revisionId": version["stateMachineRevisionId"]} if version else machine
+        machine.setdefault("revisions", {})[source["revisionId"]] = _present(source)
+        execution["revisionId"] = source["revisionId"]
+        named = {"stateMachineVersionArn": version_arn, "stateMachineAliasArn": arn if arn != version_arn else None}
+        named = {name: value for name, value in named.items() if version and value}
+        execution.update(named)
+        started = execution["events"][0]
+        details = {**started["executionStartedEventDetails"], "inputDetails": {"truncated": False}, **named}
+        details["roleArn"] = source["roleArn"]
+        started.update(previousEventId=0, executionStartedEventDetails=details)
 
 
 def _present(machine: Json) -> Json:
@@ -213,6 +227,7 @@ def side_by_side(walk: Walk, places: list[Json], at_once: int, run: Callable[[in
     taking = threading.Lock()
     threads = min(at_once, sum(not place["done"] for place in places))
     left = threads
+    began = walk.last_event
 
     def take() -> int | None:
         with taking:
@@ -221,7 +236,7 @@ def side_by_side(walk: Walk, places: list[Json], at_once: int, run: Callable[[in
     def work() -> None:
         nonlocal left
         while (number := take()) is not None:
-            branch = Walk(walk.execution, places[number], Ending(group), walk.last_event, places[number]["entered"])
+            branch = Walk(walk.execution, places[number], Ending(group), began, places[number]["entered"])
             try:
                 with walking(branch):
                     run(number, branch)

@@ -27,30 +27,16 @@ def install() -> None:
 
 def _make_start(start: Any) -> Any:
     def started(data: workflow.Json) -> Answer:
-        answer: Answer = start(data)
-        if answer[0] == 200:
-            execution = hooks.get("states.executions")[json.loads(answer[2])["executionArn"]]
-            if not execution.get("revisionId"):
-                _note(execution, data["stateMachineArn"])
+        token = workflow.requested.set(data.get("stateMachineArn"))
+        try:
+            answer: Answer = start(data)
+            if answer[0] == 200:  # its thread may have been faster
+                workflow.pin(hooks.get("states.executions")[json.loads(answer[2])["executionArn"]])
+        finally:
+            workflow.requested.reset(token)
         return answer
 
     return started
-
-
-def _note(execution: workflow.Json, requested: str) -> None:
-    version = hooks.get("states.version_of")(requested)
-    execution["stateMachineVersionArn"] = version
-    if version is not None and version != requested:
-        execution["stateMachineAliasArn"] = requested
-    workflow.pin(execution)
-    started = execution["events"][0]
-    started["previousEventId"] = 0
-    details = started["executionStartedEventDetails"]
-    details["inputDetails"] = {"truncated": False}
-    details["roleArn"] = workflow.revision(execution).get("roleArn", details["roleArn"])
-    for name in ("stateMachineVersionArn", "stateMachineAliasArn"):
-        if execution.get(name):
-            details[name] = execution[name]
 
 
 def _make_update(update: Any) -> Any:

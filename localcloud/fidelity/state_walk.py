@@ -31,6 +31,8 @@ def run(exec_arn: str) -> None:
     execution: workflow.Json | None = hooks.get("states.executions").get(exec_arn)
     if execution is None:
         return
+    if execution.get("sync"):
+        workflow.requested.set(None)  # what its caller was started as says nothing about it
     workflow.pin(execution)
     definition = workflow.definition(execution)
     if not definition:
