@@ -1,0 +1,48 @@
+"""Experiments through boto3: jobs in trials, measurements through the metrics service, Search."""
+
+import datetime
+
+import pytest
+from botocore.exceptions import ClientError
+
+from localcloud.testing import Cloud
+
+from .localcloud_requests import ended, processing, training, unique
+
+
+def test_jobs_of_an_experiment_are_found_with_what_they_measured(localcloud: Cloud, bucket: str) -> None:
+    sagemaker = localcloud.client("sagemaker")
+    experiment, trial = unique("exp"), unique("trial")
+    sagemaker.create_experiment(ExperimentName=experiment)
+    sagemaker.create_trial(TrialName=trial, ExperimentName=experiment)
+    config = {"ExperimentName": experiment, "TrialName": trial}
+    sagemaker.create_training_job(
+        **training(first := unique("job"), bucket, hyperparameters={"x": "2"}, ExperimentConfig=config)
+    )
+    sagemaker.create_processing_job(**processing(second := unique("job"), bucket, ExperimentConfig=config))
+    ended(localcloud, "Training", first)
+    ended(localcloud, "Processing", second)
+
+    pages = sagemaker.get_paginator("list_trial_components").paginate(TrialName=trial, PaginationConfig={"PageSize": 1})
+    names = [each["TrialComponentName"] for page in pages for each in page["TrialComponentSummaries"]]
+    assert names == [f"{second}-aws-processing-job", f"{first}-aws-training-job"]
+    condition = {"Name": "Metrics.val:rmse.Min", "Operator": "LessThanOrEqualTo", "Value": "1.0"}
+    parents = {"Name": "Parents.TrialName", "Operator": "Equals", "Value": trial}
+    [found] = sagemaker.search(Resource="ExperimentTrialComponent", SearchExpression={"Filters": [condition, parents]})[
+        "Results"
+    ]
+    assert found["TrialComponent"]["TrialComponentName"] == f"{first}-aws-training-job"
+
+
+def test_measurements_reach_a_component_through_the_metrics_service(localcloud: Cloud) -> None:
+    sagemaker, metrics = localcloud.client("sagemaker"), localcloud.client("sagemaker-metrics")
+    name = unique("run")
+    sagemaker.create_trial_component(TrialComponentName=name)
+    when = datetime.datetime.now(datetime.UTC)
+    points = [{"MetricName": "loss", "Value": value, "Timestamp": when, "Step": 1} for value in (3.0, 1.0)]
+    assert metrics.batch_put_metrics(TrialComponentName=name, MetricData=points)["Errors"] == []
+    [metric] = sagemaker.describe_trial_component(TrialComponentName=name)["Metrics"]
+    assert (metric["MetricName"], metric["Min"], metric["Last"], metric["Count"]) == ("loss", 1.0, 1.0, 2)
+    with pytest.raises(ClientError) as error:
+        metrics.batch_put_metrics(TrialComponentName="nobody", MetricData=points)
+    assert error.value.response["Error"]["Code"] == "ResourceNotFound"
