@@ -12,6 +12,7 @@ from localcloud.fidelity import (
     assign_together,
     async_targets,
     bucket_resource,
+    composite_alarm_resource,
     conditional_copy,
     definitions,
     denial_wording,
@@ -121,7 +122,7 @@ CORRECTIONS = (
 # These wrap what the corrections have put in place, so they come after them.
 MEASURES = (execution_metrics,)
 
-RESOURCES = (bucket_resource, table_resource)
+RESOURCES = (bucket_resource, composite_alarm_resource, table_resource)
 
 ROLES = (state_machine_role,)
 
