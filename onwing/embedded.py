@@ -16,7 +16,7 @@ from onwing.project import Project
 from onwing.runner import Runner, must, run
 
 STOP_SECONDS = 20.0
-# The embedded cloud accepts any credentials; the access key is the account that resources are made in.
+# The access key is the account that resources are made in: the embedded cloud takes it for the account's root.
 ACCOUNT = "000000000000"
 
 
