@@ -94,7 +94,7 @@ def test_a_quota_of_instances_is_kept(tmp_path: Path) -> None:
         cloud.client("s3").create_bucket(Bucket="quota-bucket")
         good = model(cloud, "quota-bucket")
         name = endpoint(cloud, config(cloud, variant("v", good)))
-        with pytest.raises(ClientError, match="'ml.m5.large for endpoint usage' is 2 Instances, with current"):
+        with pytest.raises(ClientError, match=r"'ml\.m5\.large for endpoint usage' is 2 Instances, with current"):
             endpoint(cloud, config(cloud, variant("v", good, InitialInstanceCount=2)))
         cloud.client("sagemaker").update_endpoint(
             EndpointName=name, EndpointConfigName=config(cloud, variant("v", good, InitialInstanceCount=2))
