@@ -35,6 +35,7 @@ STATUS_PATH = "/_localcloud/status"
 TEMPORARY = "tmp"
 JOBS = "jobs"
 FRAMEWORK_IMAGES = Path(__file__).with_name("frameworks.toml")
+CPUS = os.cpu_count() or 1
 # What SageMaker projects use; every further service costs memory once it is asked for.
 SERVICES = (
     *("s3", "sqs", "sns", "dynamodb", "dynamodbstreams", "lambda", "iam", "sts", "kms", "logs", "monitoring"),
@@ -155,6 +156,8 @@ def environment(settings: Settings, endpoint: str) -> dict[str, str]:
         "PERSIST_STATE": "0",
         "S3_PERSIST": "0",
         "S3_DATA_DIR": str(home / "s3"),
+        # Each function that runs is a process of some 50 MB; AWS gives new accounts 10.
+        "LAMBDA_ACCOUNT_CONCURRENCY": os.environ.get("LAMBDA_ACCOUNT_CONCURRENCY", str(max(10, 4 * CPUS))),
         "DOCKER_HOST": f"unix://{home}/no-docker.sock",
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_REGION": settings.region,

@@ -155,7 +155,10 @@ class Snapshots:
         self.changed()
 
     def status(self) -> dict[str, Any]:
-        """The newest generation and the pauses so far, as JSON values; sizes in bytes, pauses in milliseconds."""
+        """The newest generation and the pauses so far, as JSON values; sizes in bytes, pauses in milliseconds.
+
+        ``age_seconds`` is how long ago the state was what is on disk; ``current`` that nothing has changed since.
+        """
         report = self._report
         pauses = sorted(pause * 1000 for pause in self._pauses)
         return {
@@ -170,6 +173,7 @@ class Snapshots:
             "pauses_ms": {
                 "count": len(pauses),
                 "p50": round(statistics.median(pauses), 2),
+                "p95": round(pauses[min(len(pauses) - 1, int(len(pauses) * 0.95))], 2),
                 "p99": round(pauses[min(len(pauses) - 1, int(len(pauses) * 0.99))], 2),
                 "max": round(pauses[-1], 2),
             }
@@ -216,7 +220,7 @@ class Snapshots:
         self._digest = saved.digest
         self._report = Report(
             number=saved.number,
-            taken=taken if saved.written or not self._report.taken else self._report.taken,
+            taken=taken,  # also when nothing was written: what stands on disk is true of this instant
             size=saved.size,
             seconds=time.monotonic() - begin,
             forks=self._report.forks,

@@ -8,27 +8,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from localcloud import daemon
 from tests.conftest import make_trio
-from tests.deployed import Deployed, deploy, until
+from tests.deployed import Deployed, until
 
 # The server may be killed right after an answer: what was answered this long before must be there.
 AGE_SECONDS = 2.0
-
-
-@pytest.fixture
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """The stack on a cloud of the test's own that keeps its state."""
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "sam"
-    with deploy(tmp_path_factory.mktemp("mortal"), shared, keep=True) as stack:
-        yield stack
 
 
 def processes_of(directory: Path) -> list[str]:
@@ -175,6 +163,7 @@ def test_function_that_is_busy_does_not_outlive_the_server(mortal: Deployed) -> 
     assert len(before) > 1, before
     cloud.kill()
     assert_no_orphans(cloud.running.directory)
+    cloud.start_again()
 
 
 def zipped(name: str, content: bytes) -> bytes:
