@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from localcloud import listing
 from localcloud.api import project, service_model
@@ -76,6 +76,8 @@ class JobFamily:
     """
 
     names: JobNames
+    # operation → what of it localcloud has not, for the table in the documentation
+    partial: ClassVar[dict[str, str]] = {}
 
     def __init__(self, platform: Platform, tags: Tags) -> None:
         self.platform = platform

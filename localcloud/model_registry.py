@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from localcloud import listing
 from localcloud.api import echo, project, service_model
 from localcloud.errors import ConflictException, ValidationException
 from localcloud.events import Events
+from localcloud.quotas import PACKAGE_GROUPS, Quotas
 from localcloud.store import Record, Scope, Store, now
 from localcloud.tags import Tags
 
@@ -17,7 +19,12 @@ GROUP = "model-package-group"
 PACKAGE = "model-package"
 MOST_PROPERTIES = 50
 
-_UPDATABLE = ("ApprovalDescription", "InferenceSpecification", "SourceUri", "ModelCard", "ModelLifeCycle")
+MOST_SPECIFICATIONS = 15
+
+_UPDATABLE = (
+    *("ApprovalDescription", "InferenceSpecification", "SourceUri", "ModelCard", "ModelLifeCycle"),
+    "ModelPackageRegistrationType",
+)
 # Describe's members that the event does not carry.
 _NOT_IN_EVENT = frozenset({"CreatedBy", "LastModifiedBy", "ModelCard", "SecurityConfig", "SkipModelValidation"})
 _VERSIONED = re.compile(r"^(?P<group>[^/]+)/(?P<version>[0-9]+)$")
@@ -42,8 +49,14 @@ class ModelRegistry:
         "DeleteModelPackage",
     )
 
-    def __init__(self, store: Store, tags: Tags, events: Events) -> None:
+    partial: ClassVar[dict[str, str]] = {
+        "CreateModelPackage": "ValidationSpecification starts no validation: every package is Completed at once.",
+        "PutModelPackageGroupPolicy": "the policy is kept, other accounts get no access by it.",
+    }
+
+    def __init__(self, store: Store, tags: Tags, events: Events, quotas: Quotas | None = None) -> None:
         self._store = store
+        self._quotas = quotas or Quotas()
         self._tags = tags
         self._events = events
 
@@ -70,6 +83,7 @@ class ModelRegistry:
             table = self._store.table(scope, GROUP)
             if name in table:
                 raise ValidationException(f"Model Package Group already exists: {arn}")
+            self._quotas.check(PACKAGE_GROUPS, len(table), 1, "Model Package Groups")
             self._tags.put(scope, arn, request.get("Tags", []))
             table[name] = record
         return {"ModelPackageGroupArn": arn}
@@ -107,6 +121,7 @@ class ModelRegistry:
 
     def put_model_package_group_policy(self, scope: Scope, request: Record) -> Record:
         """Attach a resource policy."""
+        _check_policy(request["ResourcePolicy"])
         with self._store.changing(self._group(scope, request["ModelPackageGroupName"])) as record:
             record["_policy"] = request["ResourcePolicy"]
             return {"ModelPackageGroupArn": record["Arn"]}
@@ -139,6 +154,8 @@ class ModelRegistry:
             raise ValidationException("Missing ARN.")
         check_properties(request.get("CustomerMetadataProperties", {}))
         with self._store.lock:
+            if (again := self._of_token(scope, request)) is not None:
+                return {"ModelPackageArn": again["ModelPackageArn"]}
             if group_name:
                 if request.get("Tags"):
                     raise ValidationException("Tagging is not supported for versioned ModelPackage.")
@@ -148,6 +165,7 @@ class ModelRegistry:
                 self._tags.put(scope, record["Arn"], request.get("Tags", []))
             record.update(echo(request, "CreateModelPackage", "DescribeModelPackage", without=("ModelApprovalStatus",)))
             record.setdefault("CertifyForMarketplace", False)
+            record["_token"] = request.get("ClientToken")
             if group_name or "ModelApprovalStatus" in request:
                 record["ModelApprovalStatus"] = request.get("ModelApprovalStatus", "PendingManualApproval")
             self._store.table(scope, PACKAGE)[record["Arn"]] = record
@@ -167,7 +185,11 @@ class ModelRegistry:
         with self._store.lock:
             for arn in request["ModelPackageArnList"]:
                 try:
-                    found[arn] = copy.deepcopy(project(shape, self._package(scope, arn)))  # type: ignore[arg-type]
+                    summary = copy.deepcopy(project(shape, self._package(scope, arn)))  # type: ignore[arg-type]
+                    # Required in the response, though a package need not have one.
+                    summary.setdefault("InferenceSpecification", {"Containers": []})
+                    summary.setdefault("ModelPackageGroupName", arn.rsplit("/", 1)[-1])
+                    found[arn] = summary
                 except ValidationException as error:
                     errors[arn] = {"ErrorCode": error.code, "ErrorResponse": error.message}
         return {"ModelPackageSummaries": found, "BatchDescribeModelPackageErrorMap": errors}
@@ -207,6 +229,11 @@ class ModelRegistry:
             check_properties(properties)
             if "ModelApprovalStatus" in request and "ModelPackageVersion" not in record:
                 raise ValidationException("ModelApprovalStatus can be updated for a versioned ModelPackage only.")
+            specifications = [
+                *record.get("AdditionalInferenceSpecifications", []),
+                *copy.deepcopy(request.get("AdditionalInferenceSpecificationsToAdd", [])),
+            ]
+            _check_specifications(specifications)
             before = copy.deepcopy(record)
             with self._store.changing(record):
                 if properties or "CustomerMetadataProperties" in record:
@@ -216,10 +243,8 @@ class ModelRegistry:
                 for member in _UPDATABLE:
                     if member in request:
                         record[member] = copy.deepcopy(request[member])
-                if "AdditionalInferenceSpecificationsToAdd" in request:
-                    record.setdefault("AdditionalInferenceSpecifications", []).extend(
-                        copy.deepcopy(request["AdditionalInferenceSpecificationsToAdd"])
-                    )
+                if specifications:
+                    record["AdditionalInferenceSpecifications"] = specifications
             changed = [
                 member
                 for member in record
@@ -237,6 +262,14 @@ class ModelRegistry:
         return {}
 
     # --- inside ---
+
+    def _of_token(self, scope: Scope, request: Record) -> Record | None:
+        """The package that an earlier request with the same ClientToken has made: a retry makes no second one."""
+        token = request.get("ClientToken")
+        if token is None:
+            return None
+        packages = self._store.table(scope, PACKAGE).values()
+        return next((package for package in packages if package.get("_token") == token), None)
 
     def _new_version(self, scope: Scope, group: Record) -> Record:
         group["_versions"] += 1
@@ -282,6 +315,26 @@ def check_properties(properties: dict[str, Any]) -> None:
             f"1 validation error detected: Value at 'customerMetadataProperties' failed to satisfy constraint: Member "
             f"must have length less than or equal to {MOST_PROPERTIES}"
         )
+
+
+def _check_specifications(specifications: list[Record]) -> None:
+    names = [specification["Name"] for specification in specifications]
+    if len(names) > MOST_SPECIFICATIONS:
+        raise ValidationException(
+            f"A model package can have at most {MOST_SPECIFICATIONS} AdditionalInferenceSpecifications, not "
+            f"{len(names)}."
+        )
+    if len(set(names)) != len(names):
+        raise ValidationException("The names of AdditionalInferenceSpecifications must be unique.")
+
+
+def _check_policy(policy: str) -> None:
+    try:
+        statements = json.loads(policy)["Statement"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValidationException(f"Invalid resource policy: {type(error).__name__}: {error}") from error
+    if not statements:
+        raise ValidationException("Invalid resource policy: it has no Statement.")
 
 
 def _new_record(arn: str, listed_name: str) -> Record:

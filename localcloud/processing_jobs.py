@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from localcloud import container_contract as contract
 from localcloud.api import echo
@@ -38,6 +38,11 @@ class ProcessingJobs(JobFamily):
         "StopProcessingJob",
         "DeleteProcessingJob",
     )
+
+    partial: ClassVar[dict[str, str]] = {
+        "CreateProcessingJob": "one instance; S3 inputs and outputs (no Redshift or Athena dataset definitions, no "
+        "feature store outputs, no Pipe mode). Without effect: NetworkConfig, volumes.",
+    }
 
     # --- operations ---
 

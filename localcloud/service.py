@@ -28,8 +28,10 @@ from localcloud.search import Search
 from localcloud.store import Record, Scope
 from localcloud.tags import Tags
 from localcloud.training_jobs import TrainingJobs
+from localcloud.transform_jobs import TransformJobs
 from localcloud.trial_components import TrialComponents
 from localcloud.tuning_jobs import TuningJobs
+from localcloud.unsupported import refusal
 
 logger = logging.getLogger("localcloud.sagemaker")
 
@@ -50,13 +52,14 @@ class SageMaker:
         self.processing = ProcessingJobs(platform, self.tags)
         self.training = TrainingJobs(platform, self.tags)
         self.tuning = TuningJobs(platform, self.tags, self.training)
-        self.registry = ModelRegistry(platform.store, self.tags, platform.events)
+        self.registry = ModelRegistry(platform.store, self.tags, platform.events, platform.quotas)
         router = Router()
         self.models = Models(platform, self.tags)
         self.endpoint_configs = EndpointConfigs(platform, self.tags)
         self.endpoints = Endpoints(platform, self.tags, router)
         self.runtime = Runtime(router, self.authorise)
-        serving = (self.models, self.endpoint_configs, self.endpoints)
+        self.transform = TransformJobs(platform, self.tags)
+        serving = (self.models, self.endpoint_configs, self.endpoints, self.transform)
         entities = Entities(platform.store, self.tags)
         self.experiments = Experiments(entities)
         self.trial_components = TrialComponents(entities, platform.quotas)
@@ -92,11 +95,7 @@ class SageMaker:
             raise ApiError("UnknownOperationException", f"SageMaker has no operation {operation!r}.", 404)
         perform = self._operations.get(operation)
         if perform is None:
-            raise ApiError(
-                "UnsupportedOperationException",
-                f"localcloud does not implement SageMaker's {operation}; docs/localcloud.md lists what it does.",
-                501,
-            )
+            raise refusal(operation)
         self.authorise(scope, operation, request, caller)
         parsed = parse_request(model.operation_model(operation).input_shape, request)
         permissions.check_roles(self.identity, scope, parsed)
@@ -145,7 +144,7 @@ class SageMaker:
 
     def restored(self) -> None:
         """After a restart with kept state: fail the jobs that the restart has cut off."""
-        for family in (self.processing, self.training, self.tuning):
+        for family in (self.processing, self.training, self.tuning, self.transform):
             for scope, record in family.interrupt(INTERRUPTED):
                 logger.warning("%s in %s was cut off by a restart", record["Arn"], scope.region)
         self.endpoints.restored()

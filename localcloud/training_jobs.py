@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from localcloud.api import echo
 from localcloud.errors import ApiError, ResourceInUse, ValidationException
@@ -49,6 +49,14 @@ class TrainingJobs(JobFamily):
         "StopTrainingJob",
         "DeleteTrainingJob",
     )
+
+    partial: ClassVar[dict[str, str]] = {
+        "CreateTrainingJob": "one instance; S3 data as S3Prefix or ManifestFile; images of one's own (no built-in or "
+        "marketplace algorithms, no serverless jobs). Refused: debugger and profiler rules, AugmentedManifestFile, "
+        "file systems. Without effect: VpcConfig, EnableNetworkIsolation, volumes, spot interruptions, KeepAlivePeriod, "
+        "profiling, InfraCheckConfig. FastFile downloads like File.",
+        "UpdateTrainingJob": "what it changes is described and has no effect.",
+    }
 
     # --- operations ---
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from typing import ClassVar
 
 from localcloud import listing, tuning_request, warm_start
 from localcloud.api import echo, project, service_model
@@ -39,6 +40,12 @@ class TuningJobs(JobFamily):
         "DeleteHyperParameterTuningJob",
         "ListTrainingJobsForHyperParameterTuningJob",
     )
+
+    partial: ClassVar[dict[str, str]] = {
+        "CreateHyperParameterTuningJob": "Bayesian search is Optuna's tree-structured Parzen estimator, Hyperband its "
+        "pruner; how a budget is divided among several definitions, when a search has converged and what Autotune "
+        "makes of a ValueHint are localcloud's own. Of several InstanceConfigs the first is used.",
+    }
 
     def __init__(self, platform: Platform, tags: Tags, training: TrainingJobs) -> None:
         super().__init__(platform, tags)
