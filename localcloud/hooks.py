@@ -312,9 +312,6 @@ HOOKS = {
     ),
     "states.next": Hook(_STEPFUNCTIONS, "_next_or_end", ("state_def",)),
     "states.invoke": Hook(_STEPFUNCTIONS, "_invoke_resource", ("resource", "input_data")),
-    "states.invoke_with_callback": Hook(
-        _STEPFUNCTIONS, "_invoke_with_callback", ("resource", "input_data", "token", "state_def")
-    ),
     "states.handle": Hook(_STEPFUNCTIONS, "handle_request", ("method", "path", "headers", "body", "query_params")),
     "states.finalize": Hook(_STEPFUNCTIONS, "_finalize_response", ("response",)),
     "states.create": Hook(_STEPFUNCTIONS, "_create_state_machine", ("data",)),
@@ -624,28 +621,17 @@ def check_tasks(check: Callable[[str, Any, TaskRun], None]) -> None:
     """Let every Task state's resource be looked at before it is invoked; ``check`` raises StatesError to refuse it."""
     error_type = get("states.error")
 
-    def look(resource: str, input_data: Any) -> None:
-        try:
-            check(resource, input_data, _task_run.get() or TaskRun())
-        except StatesError as error:
-            raise error_type(error.error, error.cause) from error
-
     def invoking(invoke_resource: Any) -> Any:
         def invoke(resource: str, input_data: Any) -> Any:
-            look(resource, input_data)
+            try:
+                check(resource, input_data, _task_run.get() or TaskRun())
+            except StatesError as error:
+                raise error_type(error.error, error.cause) from error
             return invoke_resource(resource, input_data)
 
         return invoke
 
-    def calling_back(invoke_with_callback: Any) -> Any:
-        def invoke(resource: str, input_data: Any, token: str, state_def: Any) -> Any:
-            look(resource.replace(".waitForTaskToken", ""), input_data)
-            return invoke_with_callback(resource, input_data, token, state_def)
-
-        return invoke
-
     replace("states.invoke", invoking)
-    replace("states.invoke_with_callback", calling_back)
 
 
 def heeds_its_end(resource: str) -> bool:
