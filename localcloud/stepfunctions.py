@@ -16,7 +16,7 @@ from typing import Any
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
-from localcloud import processing_jobs, training_jobs, tuning_jobs
+from localcloud import processing_jobs, training_jobs, transform_jobs, tuning_jobs
 from localcloud.api import service_model
 from localcloud.awssdk import AwsSdk
 from localcloud.errors import ApiError
@@ -48,7 +48,8 @@ _ACTIONS = frozenset(
 
 
 JOBS: dict[str, JobNames] = {
-    f"create{names.stem}": names for names in (processing_jobs.NAMES, training_jobs.NAMES, tuning_jobs.NAMES)
+    f"create{names.stem}": names
+    for names in (processing_jobs.NAMES, training_jobs.NAMES, transform_jobs.NAMES, tuning_jobs.NAMES)
 }
 
 
