@@ -76,6 +76,8 @@ class JobFamily:
     """
 
     names: JobNames
+    # a filter of the List operation's own → the member that it is compared with
+    filters: ClassVar[dict[str, str]] = {}
     # operation → what of it localcloud has not, for the table in the documentation
     partial: ClassVar[dict[str, str]] = {}
 
@@ -96,7 +98,7 @@ class JobFamily:
         names = self.names
         with self.store.lock:
             records = self.store.table(scope, names.kind).values()
-            found = listing.select(records, request, name=names.member, status=names.status)
+            found = listing.select(records, request, name=names.member, status=names.status, extra=self.filters)
             sort = {"Name": names.member, "CreationTime": "CreationTime", "Status": names.status}
             chosen, token = listing.page(found, request, sort=sort)
             return {

@@ -41,6 +41,7 @@ class TrainingJobs(JobFamily):
     """CreateTrainingJob and its family."""
 
     names = NAMES
+    filters: ClassVar[dict[str, str]] = {"TrainingPlanArnEquals": "TrainingPlanArn", "WarmPoolStatusEquals": "_warm"}
     operations = (
         "CreateTrainingJob",
         "DescribeTrainingJob",
@@ -53,8 +54,8 @@ class TrainingJobs(JobFamily):
     partial: ClassVar[dict[str, str]] = {
         "CreateTrainingJob": "one instance; S3 data as S3Prefix or ManifestFile; images of one's own (no built-in or "
         "marketplace algorithms, no serverless jobs). Refused: debugger and profiler rules, AugmentedManifestFile, "
-        "file systems. Without effect: VpcConfig, EnableNetworkIsolation, volumes, spot interruptions, KeepAlivePeriod, "
-        "profiling, InfraCheckConfig. FastFile downloads like File.",
+        "file systems. Without effect: VpcConfig, EnableNetworkIsolation, volumes, spot interruptions, "
+        "KeepAlivePeriodInSeconds, profiling, InfraCheckConfig. FastFile downloads like File.",
         "UpdateTrainingJob": "what it changes is described and has no effect.",
     }
 

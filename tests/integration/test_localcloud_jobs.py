@@ -333,3 +333,44 @@ def test_tuning_refuses_what_sagemaker_refuses(localcloud: Cloud, bucket: str) -
         sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="never-was")
     assert refused(error)[0] == "ResourceNotFound"
     ended(localcloud, "HyperParameterTuning", name)
+
+
+# --- beyond the plain job ---
+
+
+def test_pipe_mode_feeds_a_real_container_epoch_by_epoch(localcloud: Cloud, bucket: str) -> None:
+    s3, name = localcloud.client("s3"), unique("pipe")
+    for key, body in (("a", b"one,"), ("b", b"two")):
+        s3.put_object(Bucket=bucket, Key=f"{name}/{key}", Body=body)
+    channel = {
+        "ChannelName": "train",
+        "InputMode": "Pipe",
+        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/{name}/"}},
+    }
+    localcloud.client("sagemaker").create_training_job(
+        **training(name, bucket, hyperparameters={"pipe": "2"}, InputDataConfig=[channel])
+    )
+    job = ended(localcloud, "Training", name)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    lines = log_lines(localcloud, "/aws/sagemaker/TrainingJobs", name)
+    assert [line for line in lines if line.startswith("epoch")] == ["epoch 0: b'one,two'", "epoch 1: b'one,two'"]
+
+
+def test_stopped_job_leaves_checkpoints_with_which_the_next_goes_on(localcloud: Cloud, bucket: str) -> None:
+    sagemaker, s3 = localcloud.client("sagemaker"), localcloud.client("s3")
+    first, second = unique("first"), unique("second")
+    settings = {
+        "CheckpointConfig": {"S3Uri": f"s3://{bucket}/checkpoints/{first}"},
+        "EnableManagedSpotTraining": True,
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 90},
+    }
+    sagemaker.create_training_job(
+        **{**training(first, bucket, hyperparameters={"checkpoint": "epoch 1", "sleep": "60"}), **settings}
+    )
+    wait_for(lambda: keys(localcloud, bucket, f"checkpoints/{first}/"))  # while the job runs
+    sagemaker.stop_training_job(TrainingJobName=first)
+    assert ended(localcloud, "Training", first)["TrainingJobStatus"] == "Stopped"
+    sagemaker.create_training_job(**{**training(second, bucket, hyperparameters={"checkpoint": "epoch 2"}), **settings})
+    ended(localcloud, "Training", second)
+    assert "checkpoint latest: epoch 1" in log_lines(localcloud, "/aws/sagemaker/TrainingJobs", second)
+    assert s3.get_object(Bucket=bucket, Key=f"checkpoints/{first}/latest")["Body"].read() == b"epoch 2"

@@ -12,12 +12,18 @@ BASE = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
 def train() -> None:
     wish = json.loads((BASE / "input/config/hyperparameters.json").read_text())
     print(f"hyperparameters {sorted(wish)}", flush=True)
-    for channel in sorted((BASE / "input/data").iterdir()):
+    for epoch in range(int(wish.get("pipe", "0"))):
+        print(f"epoch {epoch}: {(BASE / f'input/data/train_{epoch}').read_bytes()!r}", flush=True)
+    for channel in sorted(path for path in (BASE / "input/data").iterdir() if path.is_dir()):
         files = sorted(str(path.relative_to(channel)) for path in channel.rglob("*") if path.is_file())
         print(f"channel {channel.name}: {files}", flush=True)
     (BASE / "model/model.txt").write_text("a model")
     if "metric" not in wish or wish["metric"] != "none":
         print(f"Val RMSE: {(float(wish.get('x', '3')) - 1) ** 2:.6f}", flush=True)
+    for path in sorted((BASE / "checkpoints").iterdir()) if "checkpoint" in wish else ():
+        print(f"checkpoint {path.name}: {path.read_text()}", flush=True)
+    if "checkpoint" in wish:
+        (BASE / "checkpoints/latest").write_text(wish["checkpoint"])
     time.sleep(float(wish.get("sleep", "0")))
     if "fail" in wish:
         (BASE / "output/failure").write_text(wish["fail"])
