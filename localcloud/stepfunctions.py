@@ -88,7 +88,7 @@ class SageMakerTasks:
         if job is None:
             raise StatesError("States.Runtime", f"{resource} is not supported by localcloud.")
         request["Tags"] = [*request.get("Tags", []), MANAGED]
-        self._call(scope, operation, request, caller)
+        run.submitted(self._call(scope, operation, request, caller))
         return self._wait(scope, job, request[job.member], run, caller)
 
     def _wait(self, scope: Scope, job: JobNames, name: str, run: TaskRun, caller: str) -> Record:

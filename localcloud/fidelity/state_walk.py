@@ -75,8 +75,12 @@ def run_inner(states: workflow.Json, start_at: str, input_data: Any, execution: 
     walk = workflow.current()
     if walk is None or walk.execution is not execution:  # a distributed map's child execution
         place = workflow.place_at(start_at, input_data, dict(ctx.get("variables", {})))
-        with workflow.walking(workflow.Walk(execution, place, Ending(walk.ending if walk else None))) as own:
-            return run_states(states, own, ctx)
+        try:
+            with workflow.walking(workflow.Walk(execution, place, Ending(walk.ending if walk else None))) as own:
+                return run_states(states, own, ctx)
+        except workflow.Abandoned:
+            execution.update(status="ABORTED", stopDate=workflow.now())
+            raise
     return run_states(states, walk, ctx)
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -256,7 +257,8 @@ class _Task:
         self._tell("Started", {})
 
     def _submitted(self, answer: Any) -> None:
-        self._tell("Submitted", {"output": json.dumps(answer), "outputDetails": {"truncated": False}})
+        with suppress(workflow.Abandoned):  # whoever waits sees that by himself, and stops what was submitted
+            self._tell("Submitted", {"output": json.dumps(answer), "outputDetails": {"truncated": False}})
 
     def _failed(self, how: str, error: str, cause: str | None) -> None:
         self._tell(how, {"error": error, **({"cause": cause} if cause else {})})
