@@ -1,9 +1,11 @@
-"""The command: localcloud start, stop, status, logs, reset."""
+"""The command: localcloud start, stop, status, env, logs, reset."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +13,17 @@ from typing import Any
 
 from localcloud import daemon, quotas
 from localcloud.errors import LocalcloudError
+
+EXAMPLES = f"""\
+a first session:
+  localcloud start --image images.toml
+  eval "$(localcloud env)"
+  aws s3 mb s3://data && sam deploy --guided
+  localcloud logs -f
+  localcloud stop
+
+One localcloud a directory: --dir, ${daemon.DIRECTORY_VARIABLE}, or .localcloud. Exit codes: 0 well, 1 not running or
+failed, 2 wrong usage. docs/localcloud.md says what it does and where it differs from AWS."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,11 +36,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # localcloud logs | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="localcloud", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="localcloud",
+        description="AWS with a working SageMaker on this machine: jobs are local processes, nothing leaves loopback.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     start = _command(commands, "start", _start, "start it, in the background unless --foreground")
@@ -62,14 +83,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     start.add_argument("--foreground", action="store_true", help="stay in the foreground; Ctrl-C stops it")
     start.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
-    start.add_argument("--json", action="store_true", help="print the state file's content")
+    start.add_argument("--json", action="store_true", help="print where it runs as a JSON object")
 
     _command(commands, "stop", _stop, "stop it and all its jobs")
     status = _command(commands, "status", _status, "say whether and where it runs")
-    status.add_argument("--json", action="store_true")
+    status.add_argument("--json", action="store_true", help="as a JSON object")
+    env = _command(commands, "env", _env, 'print what a shell needs to reach it: eval "$(localcloud env)"')
+    env.add_argument("--json", action="store_true", help="as a JSON object")
     logs = _command(commands, "logs", _logs, "print the end of its log")
-    logs.add_argument("-n", "--lines", type=int, default=50)
-    logs.add_argument("-f", "--follow", action="store_true")
+    logs.add_argument("-n", "--lines", type=int, default=50, help="how many lines (default: 50)")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on with each line as it comes; Ctrl-C ends it")
     _command(commands, "reset", _reset, "delete every resource, object and job")
     return parser
 
@@ -81,8 +104,8 @@ def _command(
     parser.add_argument(
         "--dir",
         type=Path,
-        default=daemon.DEFAULT_DIRECTORY,
-        help=f"where it keeps everything (default: {daemon.DEFAULT_DIRECTORY})",
+        default=daemon.default_directory(),
+        help=f"where it keeps everything (default: ${daemon.DIRECTORY_VARIABLE}, or .localcloud)",
     )
     parser.set_defaults(run=run)
     return parser
@@ -109,6 +132,7 @@ def _start(options: argparse.Namespace) -> int:
                 log_level=options.log_level,
             )
         )
+    already = daemon.find(directory) is not None
     running = daemon.start(
         directory,
         port=options.port,
@@ -121,7 +145,25 @@ def _start(options: argparse.Namespace) -> int:
         snapshot_seconds=options.snapshot_seconds,
         log_level=options.log_level,
     )
+    if already:
+        print(
+            "localcloud: it is running already, with the options of its start; stop it to change them", file=sys.stderr
+        )
     _print(running, options.json)
+    return 0
+
+
+def _env(options: argparse.Namespace) -> int:
+    directory = options.dir.resolve()
+    running = daemon.find(directory)
+    if running is None:
+        raise daemon.NotRunning(f"no localcloud runs in {directory}: localcloud start --dir {directory}")
+    if options.json:
+        print(json.dumps(running.environment))
+        return 0
+    for name, value in running.environment.items():
+        print(f"export {name}={shlex.quote(value)}")
+    print("unset AWS_SESSION_TOKEN AWS_PROFILE")  # they would speak for somebody on AWS
     return 0
 
 
@@ -146,6 +188,8 @@ def _logs(options: argparse.Namespace) -> int:
     if options.follow:
         for line in daemon.follow(directory, options.lines):
             print(line, end="", flush=True)
+    if not (directory / daemon.LOG_FILE).exists():
+        raise daemon.NotRunning(f"there is no log in {directory}: no localcloud has run there.")
     print(daemon.tail(directory, options.lines))
     return 0
 
@@ -174,8 +218,7 @@ def _print(running: daemon.Running, as_json: bool, **more: Mapping[str, Any] | N
         print(
             f"localcloud runs at {running.endpoint} (process {running.pid}, log {running.directory / daemon.LOG_FILE})"
         )
-        print(f"  export AWS_ENDPOINT_URL={running.endpoint} AWS_DEFAULT_REGION={running.region}")
-        print("  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test")
+        print(f'  eval "$(localcloud env --dir {shlex.quote(str(running.directory))})" makes a shell speak to it')
         if "snapshots" in more:
             print(f"  {_saved(more['snapshots'])}")
 

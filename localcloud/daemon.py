@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,9 +21,15 @@ from localcloud.errors import LocalcloudError
 from localcloud.server import LOCK_FILE, STATE_FILE, STATUS_PATH
 
 LOG_FILE = "localcloud.log"
+_COMPLAINT = re.compile(r"(?:^localcloud: | ERROR \[localcloud\] )(.*)$")
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
-DEFAULT_DIRECTORY = Path(".onwing/localcloud")
+DIRECTORY_VARIABLE = "LOCALCLOUD_DIR"
+
+
+def default_directory() -> Path:
+    """Where a localcloud keeps everything when nothing else is said: one a project."""
+    return Path(os.environ.get(DIRECTORY_VARIABLE) or ".localcloud")
 
 
 class StartFailed(LocalcloudError):
@@ -99,6 +106,7 @@ def start(
     if not keep:
         command += ["--forget"]
     with (directory / LOG_FILE).open("ab") as log:
+        begin = log.tell()
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -110,10 +118,19 @@ def start(
         if process.poll() is not None:
             if (running := find(directory)) is not None:
                 return running  # somebody else was quicker
-            raise StartFailed(f"localcloud ended with code {process.returncode}:\n{tail(directory, 30)}")
+            raise StartFailed(f"localcloud did not start: {_reason(directory, begin)}")
         time.sleep(0.02)
     process.kill()
     raise StartFailed(f"localcloud was not ready within {START_SECONDS:.0f} s:\n{tail(directory, 30)}")
+
+
+def _reason(directory: Path, begin: int) -> str:
+    """Why a start has failed: what it says itself, or else the end of what it has logged since."""
+    lines = (directory / LOG_FILE).read_bytes()[begin:].decode(errors="replace").splitlines()
+    said = [match[1] for line in lines if (match := _COMPLAINT.search(line))]
+    if said and not any(line.startswith("Traceback") for line in lines):
+        return "\n".join(said)
+    return "\n".join(["", *lines[-30:]])
 
 
 def find(directory: Path) -> Running | None:
@@ -202,8 +219,14 @@ def tail(directory: Path, lines: int) -> str:
 
 
 def follow(directory: Path, lines: int) -> Iterator[str]:
-    """The end of the log, and then each line as it comes, until the caller stops."""
+    """The end of the log, and then each line as it comes, until the caller stops.
+
+    Raises:
+        NotRunning: no localcloud has ever run in this directory.
+    """
     path = directory / LOG_FILE
+    if not path.exists():
+        raise NotRunning(f"there is no log in {directory}: no localcloud has run there.")
     with path.open(errors="replace") as log:
         yield from log.read().splitlines(keepends=True)[-lines:]
         while True:

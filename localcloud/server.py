@@ -113,6 +113,8 @@ def serve(settings: Settings) -> NoReturn:
         failed = False
     except LocalcloudError as error:
         logger.error("%s", error)
+    except ModuleNotFoundError as error:
+        logger.error("%s: localcloud's requirements are not all installed for %s", error, sys.executable)
     except Exception:
         logger.exception("the server failed")
     finally:
