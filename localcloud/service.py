@@ -19,6 +19,7 @@ from localcloud.experiments import Entities, Experiments
 from localcloud.identity import Identity
 from localcloud.job_tracking import JobTracking
 from localcloud.jobs import Platform
+from localcloud.lineage import Associations, Lineage
 from localcloud.model_registry import ModelRegistry
 from localcloud.models import Models
 from localcloud.processing_jobs import ProcessingJobs
@@ -66,7 +67,8 @@ class SageMaker:
         self.metrics = ExperimentMetrics(self.trial_components, self.authorise)
         platform.tracking = JobTracking(entities)
         self.search = Search(platform.store, self.tags, self._described)
-        tracked = (self.experiments, self.trial_components, self.search)
+        lineage = (Lineage(platform.store, self.tags), Associations(platform.store))
+        tracked = (self.experiments, self.trial_components, self.search, *lineage)
         self._operations: dict[str, Operation] = {}
         for family in (self.tags, self.processing, self.training, self.tuning, self.registry, *serving, *tracked):
             for name in family.operations:

@@ -13,7 +13,7 @@ _INSTEAD: tuple[tuple[str, str], ...] = (
     (
         "Pipeline",
         "it does not execute SageMaker Pipelines. Run the steps as jobs: from Step Functions "
-        "(arn:aws:states:::sagemaker:createTrainingJob.sync and the like) or by the SDK, which localcloud both runs; "
+        "(arn:aws:states:::sagemaker:createTrainingJob.sync and the like) or by the SDK: both run on localcloud; "
         "or run the pipeline in an AWS account",
     ),
     (
@@ -34,7 +34,7 @@ _INSTEAD: tuple[tuple[str, str], ...] = (
         "it has no clusters or reserved capacity: it is one machine",
     ),
     ("Notebook|Domain|UserProfile|App|Space|Studio|Presigned|Image|Lcc", "it has no notebooks and no Studio"),
-    ("Artifact|Association|Action|Context|Lineage", "it keeps no lineage. Trial components hold inputs and outputs"),
+    ("Lineage", "it does not search lineage as a graph. ListAssociations follows it step by step"),
     ("Hub", "it has no hub of models. Register models in the Model Registry"),
     ("ModelCard", "it has no model cards. A model package takes its card as ModelCard"),
     ("Algorithm", "it has no algorithms as resources. Give training jobs a TrainingImage"),
