@@ -351,6 +351,8 @@ HOOKS = {
     "states.result_selector": Hook(_STEPFUNCTIONS, "_apply_result_selector", ("state_def", "data")),
     "states.result_path": Hook(_STEPFUNCTIONS, "_apply_result_path", ("state_def", "original", "result")),
     "states.fail_error": Hook(_STEPFUNCTIONS, "_fail_state_error", _STATE),
+    "states.nested": Hook(_STEPFUNCTIONS, "_invoke_nested_start_execution_sync", ("resource", "input_data")),
+    "states.nested_request": Hook(_STEPFUNCTIONS, "_nested_start_execution_request", ("input_data",)),
     "states.task_tokens": Hook(_STEPFUNCTIONS, "_task_tokens"),
     "states.activities": Hook(_STEPFUNCTIONS, "_activities"),
     "states.activity_tasks": Hook(_STEPFUNCTIONS, "_activity_tasks"),

@@ -125,6 +125,19 @@ _CLOSED = {
 }
 
 
+# What ends when an execution does, for those who wait for it.
+_awaited: dict[str, Ending] = {}
+
+
+def awaited(execution: Json) -> Ending:
+    """What ends when the execution does."""
+    with lock:
+        ending = _awaited.setdefault(execution["executionArn"], Ending())
+        if execution["status"] != "RUNNING":
+            _awaited.pop(execution["executionArn"]).end()
+        return ending
+
+
 def close(
     execution: Json, status: str, *, error: str | None = None, cause: str | None = None, output: str | None = None
 ) -> bool:
@@ -147,6 +160,9 @@ def close(
     if walk is not None and walk is not current():
         walk.ending.end()
     hooks.get("states.status_event")(execution)
+    waiting = _awaited.pop(execution["executionArn"], None)
+    if waiting is not None:
+        waiting.end()
     return True
 
 

@@ -95,18 +95,21 @@ def run_states(states: workflow.Json, walk: workflow.Walk, context: workflow.Jso
             raise workflow.error("States.Runtime", f"The state machine has no state {name!r}.")
         # Assign binds into a copy, so that the place keeps what the state began with.
         context["variables"] = dict(place["variables"])
-        output, following = _run_state(name, state, value, walk, context)
-        if following is None:
-            place.update(done=True, output=output, state=None, input=None, variables=None, children=None)
-        else:
-            variables = context["variables"]
-            place.update(state=following, input=output, variables=variables, children=None, entered=False)
+        output, following, exited = _run_state(name, state, value, walk, context)
+        with workflow.lock:  # whoever holds it sees history and place agree
+            hooks.get("states.event")(walk.execution, f"{state['Type']}StateExited", exited)
+            if following is None:
+                place.update(done=True, output=output, state=None, input=None, variables=None, children=None)
+            else:
+                variables = context["variables"]
+                place.update(state=following, input=output, variables=variables, children=None, entered=False)
     return place["output"]
 
 
 def _run_state(
     name: str, state: workflow.Json, value: Any, walk: workflow.Walk, context: workflow.Json
-) -> tuple[Any, str | None]:
+) -> tuple[Any, str | None, workflow.Json]:
+    """Enter a state and execute it; its output, what follows, and what its exit tells."""
     kind = state.get("Type", "")
     context["State"] = {"Name": name, "EnteredTime": workflow.now(), "RetryCount": 0}
     add = hooks.get("states.event")
@@ -132,8 +135,7 @@ def _run_state(
     if assigned:
         details["assignedVariables"] = {key: json.dumps(given) for key, given in assigned.items()}
         details["assignedVariablesDetails"] = {"truncated": False}
-    add(walk.execution, f"{kind}StateExited", {"stateExitedEventDetails": details})
-    return output, following
+    return output, following, {"stateExitedEventDetails": details}
 
 
 def _execute(
