@@ -215,7 +215,7 @@ def tail(directory: Path, lines: int) -> str:
         text = (directory / LOG_FILE).read_text(errors="replace")
     except FileNotFoundError:
         return "(no log)"
-    return "\n".join(text.splitlines()[-lines:])
+    return "\n".join(_last(text.splitlines(), lines))
 
 
 def follow(directory: Path, lines: int) -> Iterator[str]:
@@ -228,13 +228,17 @@ def follow(directory: Path, lines: int) -> Iterator[str]:
     if not path.exists():
         raise NotRunning(f"there is no log in {directory}: no localcloud has run there.")
     with path.open(errors="replace") as log:
-        yield from log.read().splitlines(keepends=True)[-lines:]
+        yield from _last(log.read().splitlines(keepends=True), lines)
         while True:
             line = log.readline()
             if line:
                 yield line
             else:
                 time.sleep(0.2)
+
+
+def _last(lines: list[str], count: int) -> list[str]:
+    return lines[max(0, len(lines) - count) :]
 
 
 def _held(lock_file: Path) -> bool:
