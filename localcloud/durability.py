@@ -81,7 +81,7 @@ class Durability:
             self._locks,
             {"ministack": hooks.WRITTEN_FOR, "port": port},
             interval=interval,
-            before=Retention().tick,
+            before=Retention(store).tick,
         )
 
     def restore(self) -> None:
@@ -128,7 +128,10 @@ class Durability:
 
     def _states(self) -> Iterator[tuple[str, Any]]:
         """Every service's state; what is empty is left out, so that its module need not be loaded again."""
+        left_out = _not_served()
         for name, get_state in sorted(hooks.get("app.states_of")().items()):
+            if name in left_out:
+                continue
             state = get_state()
             if state is not None and not _empty(state):
                 yield name, {"format": hooks.get("state.format")(name), "content": state}
@@ -210,6 +213,16 @@ def _running(content: Mapping[str, Any]) -> list[tuple[Scope, dict[str, Any]]]:
         for key, execution in getattr(found, "_data", {}).items()
         if execution.get("status") == "RUNNING"
     ]
+
+
+def _not_served() -> set[str]:
+    """States of services that are not served; MiniStack loads some of them for CloudFormation."""
+    served = hooks.get("app.handlers")
+    names = set()
+    for service, entry in hooks.get("app.registry").items():
+        if service not in served:
+            names |= {entry.get("state_key", entry["module"]), *entry.get("sub_modules", ())}
+    return names
 
 
 def _empty(state: Any) -> bool:

@@ -14,14 +14,25 @@ from datetime import datetime
 from typing import Any
 
 from localcloud import hooks
+from localcloud.jobs import TERMINAL
+from localcloud.store import Store
 
 logger = logging.getLogger("localcloud.retention")
 
+# Kinds of jobs, and where their status stands.
+JOB_KINDS = {
+    "training-job": "TrainingJobStatus",
+    "processing-job": "ProcessingJobStatus",
+    "transform-job": "TransformJobStatus",
+}
+
 EXECUTION_DAYS = 90
-# Closed executions that keep their history, which redrive needs too; a run of a pipeline takes about 100 kB.
-HISTORIES = 500
+# Closed executions that keep their history; a run of a pipeline takes about 120 kB.
+HISTORIES = 100
 # Closed executions that are kept at all.
 EXECUTIONS = 10_000
+# SageMaker's jobs of each kind that have ended; one takes about 7 kB.
+JOBS = 2000
 # Log events of one stream, and of all.
 STREAM_EVENTS = 10_000
 LOG_EVENTS = 100_000
@@ -31,22 +42,25 @@ PERIOD_SECONDS = 30.0
 class Retention:
     """Prunes now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._next = time.monotonic() + PERIOD_SECONDS
 
     def tick(self) -> None:
         """Prune if it is time; on the event loop, where nobody else changes what this looks at for long."""
         if time.monotonic() >= self._next:
-            prune()
+            prune(self._store)
             self._next = time.monotonic() + PERIOD_SECONDS
 
 
-def prune() -> None:
+def prune(store: Store) -> None:
     """Remove what is over the limits, with a line in the log for each kind."""
     histories, executions = _executions()
     events = _logs()
+    jobs = _jobs(store)
     for count, what, limit in (
         (histories, "histories of closed executions", f"the newest {HISTORIES} are kept"),
+        (jobs, "SageMaker jobs", f"the newest {JOBS} of each kind that have ended are kept"),
         (executions, "closed executions", f"the newest {EXECUTIONS} of {EXECUTION_DAYS} days are kept"),
         (events, "log events", f"{STREAM_EVENTS} a stream and {LOG_EVENTS} in all are kept, and the groups' retention"),
     ):
@@ -68,6 +82,19 @@ def _executions() -> tuple[int, int]:
             execution["events"] = []
             histories += 1
     return histories, executions
+
+
+def _jobs(store: Store) -> int:
+    """Remove the descriptions of the oldest jobs; what they made is kept."""
+    count = 0
+    with store.lock:
+        for _, kind, table in store.tables():
+            if kind in JOB_KINDS:
+                ended = [name for name, record in table.items() if record[JOB_KINDS[kind]] in TERMINAL]
+                for name in ended[: max(0, len(ended) - JOBS)]:  # a table is in order of creation
+                    del table[name]
+                    count += 1
+    return count
 
 
 def _logs() -> int:

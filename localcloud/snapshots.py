@@ -19,7 +19,6 @@ import logging
 import os
 import select
 import signal
-import statistics
 import sys
 import threading
 import time
@@ -112,6 +111,7 @@ class Snapshots:
         self._resets = 0
         self._report = Report()
         self._pauses: deque[float] = deque(maxlen=10_000)
+        self._costs: deque[float] = deque(maxlen=10_000)
         # CPython warns of forking with threads; the child is written for it.
         warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
 
@@ -158,9 +158,10 @@ class Snapshots:
         """The newest generation and the pauses so far, as JSON values; sizes in bytes, pauses in milliseconds.
 
         ``age_seconds`` is how long ago the state was what is on disk; ``current`` that nothing has changed since.
+        ``pauses_ms`` is how long requests waited; ``pauses_cpu_ms`` what of it was the fork's own work, and would be
+        there on a machine that has nothing else to do.
         """
         report = self._report
-        pauses = sorted(pause * 1000 for pause in self._pauses)
         return {
             "generation": report.number,
             "taken": datetime.fromtimestamp(report.taken, UTC).isoformat() if report.taken else None,
@@ -170,15 +171,8 @@ class Snapshots:
             "seconds": round(report.seconds, 3),
             "forks": report.forks,
             "failed": report.failed,
-            "pauses_ms": {
-                "count": len(pauses),
-                "p50": round(statistics.median(pauses), 2),
-                "p95": round(pauses[min(len(pauses) - 1, int(len(pauses) * 0.95))], 2),
-                "p99": round(pauses[min(len(pauses) - 1, int(len(pauses) * 0.99))], 2),
-                "max": round(pauses[-1], 2),
-            }
-            if pauses
-            else None,
+            "pauses_ms": _summary(self._pauses),
+            "pauses_cpu_ms": _summary(self._costs),
         }
 
     # --- the thread ---------------------------------------------------------------------------------------------------
@@ -278,7 +272,7 @@ class Snapshots:
         read, write = os.pipe()
         try:
             with contextlib.ExitStack() as held:
-                begin = time.perf_counter()
+                begin, cpu = time.perf_counter(), time.thread_time()
                 for lock in self._locks():
                     if not lock.acquire(timeout=LOCK_SECONDS):
                         raise _Busy
@@ -289,6 +283,7 @@ class Snapshots:
                 if child == 0:
                     self._be_child(server, write)
             self._pauses.append(time.perf_counter() - begin)
+            self._costs.append(time.thread_time() - cpu)
         except BaseException:
             os.close(read)
             raise
@@ -305,7 +300,7 @@ class Snapshots:
         try:
             _cut_loose(server, answer)
             # Nobody changes anything here: copies would only cost time and memory.
-            copy.deepcopy = lambda value, *_: value  # type: ignore[assignment]
+            copy.deepcopy = lambda value, *_: value
             number = self._report.number + 1
             header = {**self._header, "taken": datetime.now(UTC).isoformat()}
             saved = self._generations.save(number, header, self._states(), self._digest)
@@ -316,6 +311,15 @@ class Snapshots:
             os.write(answer, json.dumps(said).encode())
         finally:
             os._exit(0)
+
+
+def _summary(seconds: Iterable[float]) -> dict[str, float] | None:
+    """How long something took, in milliseconds."""
+    values = sorted(value * 1000 for value in list(seconds))
+    if not values:
+        return None
+    points = {f"p{percent}": values[min(len(values) - 1, len(values) * percent // 100)] for percent in (50, 95, 99)}
+    return {"count": len(values), **{name: round(value, 2) for name, value in (points | {"max": values[-1]}).items()}}
 
 
 def _cut_loose(server: int, answer: int) -> None:

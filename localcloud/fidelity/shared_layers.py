@@ -8,6 +8,7 @@ seconds of each cold start for a layer that holds boto3.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import types
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from localcloud import hooks
 
@@ -31,20 +32,20 @@ class _Layers:
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
-    def unpacked(self, content: bytes) -> Path:
-        """The folder that holds the layer; unpacks it if nobody has yet."""
-        digest = hashlib.sha256(content).hexdigest()
+    def unpacked(self, layer: BinaryIO) -> Path:
+        """The folder that holds the layer; unpacks it if nobody has yet.
+
+        Twenty workers may start at once: a layer, which may be large, is not read into memory for each.
+        """
+        digest = hashlib.file_digest(layer, "sha256").hexdigest()
         target = Path(tempfile.gettempdir()) / f"layer-{digest[:16]}"
         with self._guard:
             lock = self._locks.setdefault(digest, threading.Lock())
         with lock:
             if not target.exists():
                 unfinished = Path(tempfile.mkdtemp(prefix="layer-unfinished-"))
-                archive = unfinished.with_suffix(".zip")
-                archive.write_bytes(content)
-                with zipfile.ZipFile(archive) as layer:
-                    layer.extractall(unfinished)
-                archive.unlink()
+                with zipfile.ZipFile(layer) as archive:
+                    archive.extractall(unfinished)
                 unfinished.rename(target)
                 _compile(target)
         return target
@@ -72,7 +73,9 @@ def install() -> None:
                 super().extractall(path, members, pwd)
                 return
             assert self.filename is not None
-            for entry in layers.unpacked(Path(self.filename).read_bytes()).iterdir():
+            with Path(self.filename).open("rb") as layer:
+                unpacked = layers.unpacked(layer)
+            for entry in unpacked.iterdir():
                 os.symlink(entry, Path(path) / entry.name)
 
     def shared_zipfile(module: types.ModuleType) -> types.SimpleNamespace:
@@ -84,7 +87,7 @@ def install() -> None:
     def created(logical_id: str, props: Mapping[str, Any], stack_name: str) -> Any:
         arn, attributes = create(logical_id, props, stack_name)
         if content := hooks.get("lambda.layer")(arn):
-            threading.Thread(target=layers.unpacked, args=(content,), daemon=True).start()
+            threading.Thread(target=layers.unpacked, args=(io.BytesIO(content),), daemon=True).start()
         return arn, attributes
 
     handlers["create"] = created

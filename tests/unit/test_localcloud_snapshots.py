@@ -72,9 +72,9 @@ def test_change_is_on_disk_soon(server: Server) -> None:
     server.state["left"] = 7
     server.snapshots.changed()
     wait_for(lambda: (server.saved() or {}).get("left") == 7)
+    wait_for(lambda: server.snapshots.status()["generation"] >= 1)
     status = server.snapshots.status()
     assert status["failed"] is None
-    assert status["generation"] >= 1
     assert status["pauses_ms"]["max"] > 0
 
 
