@@ -1,0 +1,69 @@
+"""Alarm states from datapoints, by the tables of AWS's own page about missing data."""
+
+import pytest
+
+from localcloud.alarm_states import ALARM, INSUFFICIENT, OK, Datapoint, Rule, judge
+
+# docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html: the datapoints from old to new
+# (X breaches, 0 does not, - is missing), then the state for missing, ignore, breaching, notBreaching; None keeps it.
+THREE_OF_THREE = [
+    ("0 - X - X", OK, OK, OK, OK),
+    ("- - - - 0", OK, OK, OK, OK),
+    ("- - - - -", INSUFFICIENT, None, ALARM, OK),
+    ("0 X X - X", ALARM, ALARM, ALARM, ALARM),
+    ("- - X - -", ALARM, None, ALARM, OK),
+]
+TWO_OF_THREE = [
+    ("0 - X - X", ALARM, ALARM, ALARM, ALARM),
+    ("0 0 X 0 X", ALARM, ALARM, ALARM, ALARM),
+    ("0 - X - -", OK, OK, ALARM, OK),
+    ("- - - - 0", OK, OK, ALARM, OK),
+    ("- - - X -", ALARM, None, ALARM, OK),
+]
+TREATMENTS = ("missing", "ignore", "breaching", "notBreaching")
+
+
+def points(text: str) -> list[Datapoint]:
+    values = {"X": 9.0, "0": 1.0, "-": None}
+    return [Datapoint(60 * number, values[each]) for number, each in enumerate(text.split())]
+
+
+@pytest.mark.parametrize(
+    ("needed", "text", "treatment", "wanted"),
+    [
+        (needed, row[0], treatment, wanted)
+        for needed, table in ((3, THREE_OF_THREE), (2, TWO_OF_THREE))
+        for row in table
+        for treatment, wanted in zip(TREATMENTS, row[1:], strict=True)
+    ],
+)
+def test_state_is_that_of_awss_tables(needed: int, text: str, treatment: str, wanted: str | None) -> None:
+    verdict = judge(Rule("GreaterThanThreshold", 5, needed, 3, treatment), points(text), OK)
+    assert (verdict.state if verdict else None) == wanted
+
+
+def test_one_new_breach_among_missing_data_changes_nothing_yet() -> None:
+    assert judge(Rule("GreaterThanThreshold", 5, 3, 3, "missing"), points("- - - - X"), OK) is None
+
+
+@pytest.mark.parametrize(
+    ("comparison", "breaching"),
+    [
+        ("GreaterThanThreshold", [6.0]),
+        ("GreaterThanOrEqualToThreshold", [5.0, 6.0]),
+        ("LessThanThreshold", [4.0]),
+        ("LessThanOrEqualToThreshold", [4.0, 5.0]),
+    ],
+)
+def test_comparisons(comparison: str, breaching: list[float]) -> None:
+    rule = Rule(comparison, 5, 1, 1, "missing")
+    assert [value for value in (4.0, 5.0, 6.0) if rule.breaches(value)] == breaching
+
+
+def test_reason_is_awss_sentence() -> None:
+    verdict = judge(Rule("GreaterThanThreshold", 5.0, 2, 3, "missing"), points("X 0 X"), OK)
+    assert verdict is not None
+    assert verdict.reason == (
+        "Threshold Crossed: 2 out of the last 3 datapoints [9.0 (01/01/70 00:02:00), 9.0 (01/01/70 00:00:00)] were "
+        "greater than the threshold (5.0) (minimum 2 datapoints for OK -> ALARM transition)."
+    )
