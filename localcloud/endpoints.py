@@ -22,6 +22,7 @@ from localcloud.api import project, service_model
 from localcloud.container_contract import ContractError
 from localcloud.data_capture import DataCapture
 from localcloud.errors import ApiError, ValidationException
+from localcloud.instance_metrics import InstanceMetrics
 from localcloud.jobs import Platform, limited
 from localcloud.model_servers import STOP_GRACE, Fleet, Serving
 from localcloud.router import Route, Router, Target
@@ -34,7 +35,6 @@ logger = logging.getLogger("localcloud.serving")
 
 KIND = "endpoint"
 LOG_GROUP = "/aws/sagemaker/Endpoints"
-METRICS = "/aws/sagemaker/Endpoints"
 # How long a change of weights shows as Updating; the traffic itself is shifted at once. Minutes on AWS.
 UPDATING_SECONDS = 0.25
 # A request takes 60 s at most, so that this is always enough for those in flight.
@@ -84,6 +84,7 @@ class Endpoints:
         self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._instances = InstanceMetrics(self.fleets, platform.directory)
 
     # --- operations ---
 
@@ -264,6 +265,7 @@ class Endpoints:
     def close(self) -> None:
         """End every server."""
         self._closing.set()
+        self._instances.close()
         self.deliver()
         with self._lock:
             live = dict(self._live)
@@ -462,6 +464,7 @@ class Endpoints:
             if wanted:
                 name = record["EndpointName"]
                 self._live[scope, name] = Live(fleets, capture or self._capture(scope, name, plan))
+                self._instances.start()
         if not wanted:
             _stop(list(fleets.values()), 0.5)
         return wanted

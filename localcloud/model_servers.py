@@ -175,8 +175,9 @@ class ModelServer:
             self.deaths += 1
             self._log.write(f"localcloud: the model server ended with exit code {code}; it is started again.")
             self._on_death(self, code)
-            if not was_healthy and self.deaths >= MOST_FAILED_STARTS:
+            if not was_healthy and self.failure is None and self.deaths >= MOST_FAILED_STARTS:
                 self.failure = f"it ended {self.deaths} times, the last time with exit code {code}"
+            if not was_healthy and self.failure is not None:
                 self._settled.set()
                 return
             self.stopped.wait(delay)
@@ -219,8 +220,8 @@ class ModelServer:
                 if self.request("GET", "/ping", None, {}, PING_SECONDS).status == 200:
                     return True
             if time.monotonic() > deadline:
-                self.failure = f"it did not answer /ping with 200 within {self._serving.startup_seconds:.0f} s"
-                self._settled.set()
+                if not self._settled.is_set():
+                    self.failure = f"it did not answer /ping with 200 within {self._serving.startup_seconds:.0f} s"
                 container.stop(1)
                 return False
             pause = min(pause * 1.2, 0.25)

@@ -9,8 +9,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from localcloud import listing
+from localcloud import listing, model_artefact
 from localcloud.api import echo, project, service_model
+from localcloud.container_contract import ContractError
 from localcloud.errors import ValidationException
 from localcloud.jobs import Platform
 from localcloud.model_registry import PACKAGE
@@ -47,13 +48,15 @@ class Models:
             "CreationTime": now(),
         }
         with self._store.lock:
-            table = self._store.table(scope, KIND)
-            if name in table:
-                raise ValidationException(f'Cannot create already existing model "{arn}".')
+            self._refuse_second(scope, name)
             served = self._served(scope, container)
-            self._platform.image(served["Image"])
-            served["RoleArn"] = request.get("ExecutionRoleArn", "")
-            record["_served"] = served
+        self._platform.image(served["Image"])
+        served["RoleArn"] = request.get("ExecutionRoleArn", "")
+        self._check_artefact(scope, served)
+        record["_served"] = served
+        with self._store.lock:
+            self._refuse_second(scope, name)
+            table = self._store.table(scope, KIND)
             if "Mode" not in container and "PrimaryContainer" in record:
                 record["PrimaryContainer"]["Mode"] = "SingleModel"
             self._tags.put(scope, arn, request.get("Tags", []))
@@ -83,6 +86,17 @@ class Models:
             self._tags.drop(scope, record["Arn"])
         self._emit(scope, record)
         return {}
+
+    def _refuse_second(self, scope: Scope, name: str) -> None:
+        if name in self._store.table(scope, KIND):
+            raise ValidationException(f'Cannot create already existing model "{scope.arn(KIND, name)}".')
+
+    def _check_artefact(self, scope: Scope, served: Record) -> None:
+        try:
+            role = served["RoleArn"]
+            model_artefact.check(self._platform.s3(scope, role), served.get("Artefact"), role)
+        except ContractError as error:
+            raise ValidationException(str(error)) from error
 
     def _served(self, scope: Scope, container: Mapping[str, Any]) -> Record:
         """What a model server needs: image, artefact, environment. A package version lends what it has."""

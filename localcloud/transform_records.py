@@ -187,7 +187,7 @@ class Processing:
             return _row(prediction)
         kind = (answer_type or "").split(";")[0].strip().lower()
         if kind == CSV:
-            row = _row(prediction)
+            row = [_number(each) for each in _row(prediction)]
             return row[0] if len(row) == 1 else row
         return _loaded(prediction)
 
@@ -204,6 +204,13 @@ class Processing:
 
 def _row(record: bytes) -> list[str]:
     return next(csv.reader([record.decode("utf-8", "replace").rstrip("\r\n")]), [])
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _loaded(record: bytes) -> Any:

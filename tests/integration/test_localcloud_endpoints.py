@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -119,6 +120,44 @@ def test_a_model_is_made_of_a_package(localcloud: Cloud, bucket: str) -> None:
         ExecutionRoleArn=ROLE,
         PrimaryContainer={"ModelPackageName": f"{package[:-1]}99"},
     )
+
+
+def test_a_model_without_its_artefact_is_refused(localcloud: Cloud, bucket: str) -> None:
+    create = localcloud.client("sagemaker").create_model
+    url = f"s3://{bucket}/no/such/model.tar.gz"
+    why = refused(
+        create,
+        ModelName=unique("model"),
+        ExecutionRoleArn=ROLE,
+        PrimaryContainer={"Image": IMAGE, "ModelDataUrl": url},
+    )
+    assert why == f"Could not find model data at {url}."
+
+
+def test_a_model_is_read_under_its_own_role(localcloud: Cloud, bucket: str) -> None:
+    sagemaker, name = localcloud.client("sagemaker"), unique("model")
+    localcloud.client("s3").put_object(Bucket=bucket, Key=f"{name}/model.tar.gz", Body=archive())
+    role = localcloud.role(name, {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"})
+    container = {"Image": IMAGE, "ModelDataUrl": f"s3://{bucket}/{name}/model.tar.gz"}
+    why = refused(sagemaker.create_model, ModelName=name, ExecutionRoleArn=role, PrimaryContainer=container)
+    assert why.startswith(
+        f"Could not access model data at s3://{bucket}/{name}/model.tar.gz. Please ensure that the role"
+    )
+    read = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [read]})
+    localcloud.client("iam").put_role_policy(RoleName=name, PolicyName="policy", PolicyDocument=policy)
+    sagemaker.create_model(ModelName=name, ExecutionRoleArn=role, PrimaryContainer=container)
+    served = endpoint(localcloud, config(localcloud, variant("v", name)))
+    given = invoke(localcloud, served)["environment"]
+    sts = boto3.client(
+        "sts",
+        endpoint_url=given["AWS_ENDPOINT_URL"],
+        region_name=given["AWS_REGION"],
+        aws_access_key_id=given["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=given["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=given["AWS_SESSION_TOKEN"],
+    )
+    assert f":assumed-role/{name}/" in sts.get_caller_identity()["Arn"]
 
 
 def test_an_artefact_may_be_a_tree(localcloud: Cloud, bucket: str) -> None:

@@ -1,13 +1,16 @@
 """SageMaker Runtime: what reaches the model, what comes back, and what is measured."""
 
+import json
 import time
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from localcloud.testing import Cloud, wait_for
 
+from .localcloud_requests import unique
 from .serving import config, endpoint, invoke, model, variant
 
 
@@ -84,6 +87,29 @@ def test_an_unknown_endpoint_or_variant_is_a_validation_error(localcloud: Cloud,
     assert error["ResponseMetadata"]["HTTPStatusCode"] == 400
     assert error_of(localcloud, two, TargetVariant="c")["Error"]["Code"] == "ValidationError"
     assert "TargetModel" in error_of(localcloud, two, TargetModel="x.tar.gz")["Error"]["Message"]
+
+
+def test_who_may_not_invoke_is_denied(localcloud: Cloud, two: str) -> None:
+    iam, user = localcloud.client("iam"), unique("user")
+    iam.create_user(UserName=user)
+    arn = f"arn:aws:sagemaker:us-east-1:000000000000:endpoint/{two}"
+    key = iam.create_access_key(UserName=user)["AccessKey"]
+    runtime = boto3.client(
+        "sagemaker-runtime",
+        endpoint_url=localcloud.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=key["AccessKeyId"],
+        aws_secret_access_key=key["SecretAccessKey"],
+    )
+    with pytest.raises(ClientError) as caught:
+        runtime.invoke_endpoint(EndpointName=two, Body=b"{}")
+    error = caught.value.response["Error"]
+    assert error["Code"] == "AccessDeniedException"
+    assert f"is not authorized to perform: sagemaker:InvokeEndpoint on resource: {arn}" in error["Message"]
+    allow = {"Effect": "Allow", "Action": "sagemaker:InvokeEndpoint", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    iam.put_user_policy(UserName=user, PolicyName="p", PolicyDocument=policy)
+    assert runtime.invoke_endpoint(EndpointName=two, Body=b"{}")["InvokedProductionVariant"] == "a"
 
 
 def test_a_body_may_have_25_megabytes(localcloud: Cloud, two: str) -> None:

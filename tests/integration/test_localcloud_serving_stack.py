@@ -14,13 +14,22 @@ from .serving import archive, invoke
 TEMPLATE = (Path(__file__).parent / "localcloud_stack/serving.yaml").read_text()
 
 
-def deploy(cloud: Cloud, name: str, artefact: str, said: str, label: str = "first", *, new: bool = False) -> Any:
+def deploy(
+    cloud: Cloud,
+    name: str,
+    artefact: str,
+    said: str,
+    label: str = "first",
+    *,
+    new: bool = False,
+    template: str = TEMPLATE,
+) -> Any:
     """Create or update the stack; its description once it has settled."""
     cloudformation = cloud.client("cloudformation")
     values = {"Artefact": artefact, "Said": said, "Role": ROLE, "Label": label}
     request = {
         "StackName": name,
-        "TemplateBody": TEMPLATE,
+        "TemplateBody": template,
         "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
     }
     (cloudformation.create_stack if new else cloudformation.update_stack)(**request)
@@ -68,10 +77,11 @@ def test_a_stack_serves_changes_and_leaves_nothing(localcloud: Cloud, artefact: 
     assert sagemaker.list_endpoint_configs(NameContains=name)["EndpointConfigs"] == []
 
 
-def test_a_stack_whose_update_is_not_healthy_is_rolled_back(localcloud: Cloud, artefact: str, bucket: str) -> None:
+def test_a_stack_whose_update_is_not_healthy_is_rolled_back(localcloud: Cloud, artefact: str) -> None:
     sagemaker, name = localcloud.client("sagemaker"), unique("serving")
     first = outputs(deploy(localcloud, name, artefact, "one", new=True))
-    stack = deploy(localcloud, name, f"s3://{bucket}/no/such/model.tar.gz", "two")
+    crashing = TEMPLATE.replace("NAME: !Ref Said", "NAME: !Ref Said, CRASH: !Ref Said")
+    stack = deploy(localcloud, name, artefact, "two", template=crashing)
     assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
     assert invoke(localcloud, first["EndpointName"])["name"] == "one"
     described = sagemaker.describe_endpoint(EndpointName=first["EndpointName"])
@@ -80,10 +90,12 @@ def test_a_stack_whose_update_is_not_healthy_is_rolled_back(localcloud: Cloud, a
     wait_for(lambda: not sagemaker.list_endpoints(NameContains=name)["Endpoints"], 60)
 
 
-def test_a_stack_whose_endpoint_fails_is_rolled_back(localcloud: Cloud, bucket: str) -> None:
+def test_a_stack_whose_endpoint_fails_is_rolled_back(localcloud: Cloud, artefact: str) -> None:
     name = unique("serving")
-    stack = deploy(localcloud, name, f"s3://{bucket}/no/such/model.tar.gz", "one", new=True)
+    crashing = TEMPLATE.replace("NAME: !Ref Said", "NAME: !Ref Said, CRASH: !Ref Said")
+    stack = deploy(localcloud, name, artefact, "one", new=True, template=crashing)
     assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
     events = localcloud.client("cloudformation").describe_stack_events(StackName=name)["StackEvents"]
-    assert any("Failed to download model data" in each.get("ResourceStatusReason", "") for each in events)
+    assert any("did not pass the ping health check" in each.get("ResourceStatusReason", "") for each in events)
+    assert localcloud.client("sagemaker").list_models(NameContains=name)["Models"] == []
     assert localcloud.client("sagemaker").list_endpoints(NameContains=name)["Endpoints"] == []

@@ -43,6 +43,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         found = sorted(path.name for path in MODEL.rglob("*") if path.is_file())
         said = {"name": NAME, "pid": os.getpid(), "files": found, "headers": dict(self.headers), "size": len(body)}
+        said["environment"] = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
         if "STATUS" in os.environ:
             said = {"error": f"{NAME} will not"}
         self.answer(int(os.environ.get("STATUS", "200")), json.dumps(said).encode(), "application/json")
