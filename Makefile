@@ -51,7 +51,7 @@ setup: .venv/.stamp .venvs/sam/.stamp ## Make the environments; skipped when cur
 	@touch $@
 
 # ---- What people use ------------------------------------------------------------------------------------------------
-.PHONY: demo up down
+.PHONY: demo up down image
 demo: setup ## From three uploaded files to a registered model, on the embedded cloud
 	@$(BIN)/onwing demo $(ARGS)
 
@@ -60,6 +60,9 @@ up: setup ## Start the embedded cloud and deploy the stack to it
 
 down: .venv/.stamp ## Stop the embedded cloud
 	@$(BIN)/onwing down $(ARGS)
+
+image: ## Build the training image for `onwing up --docker`; ONWING_BUILD_OPTIONS are docker's, say for another base
+	@docker build $(ONWING_BUILD_OPTIONS) --file training_image/Dockerfile --tag onwing-turbofan:local .
 
 # ---- Tests ----------------------------------------------------------------------------------------------------------
 .PHONY: test unit lint bench

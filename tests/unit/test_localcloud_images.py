@@ -111,3 +111,19 @@ def test_wrong_map_is_refused_with_the_reason(tmp_path: Path, text: str, message
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageMapError, match="cannot be read: No such file"):
         ImageMap.load([tmp_path / "nowhere.toml"])
+
+
+def test_an_entry_can_name_what_a_container_engine_has_and_how_it_is_built(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").touch()
+    entry = '[[image]]\nmatch = "*"\nentrypoint = ["python"]\ndocker = "mine:1"\ndockerfile = "Dockerfile"'
+    [image] = ImageMap.load([write(tmp_path, entry)]).images
+    assert image.docker == "mine:1"
+    assert image.build == f"docker build -t mine:1 -f {tmp_path.resolve()}/Dockerfile {tmp_path.resolve()}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"), [('docker = "a:1"\ndockerfile = "None"', "is no file"), ('dockerfile = "x"', "docker must be")]
+)
+def test_a_dockerfile_that_is_missing_or_without_a_name_is_refused(tmp_path: Path, keys: str, said: str) -> None:
+    with pytest.raises(ImageMapError, match=said):
+        ImageMap.load([write(tmp_path, f'[[image]]\nmatch = "*"\nentrypoint = ["python"]\n{keys}')])

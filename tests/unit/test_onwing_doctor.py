@@ -70,6 +70,16 @@ def test_docker_is_only_needed_to_deploy(project: Project, monkeypatch: pytest.M
     assert checks(project, {"docker version": Ran(1)}, "dev")["Docker"].state == MISSING
 
 
+def test_podman_will_do_for_jobs_in_containers_but_not_to_deploy(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"docker version": Ran(1), "podman version": Ran(0, "5.4.0\n")}
+    found = checks(project, answers)["Docker"]
+    assert (found.state, found.found) == (OK, "Podman 5.4.0, which --docker can use")
+    monkeypatch.setattr(doctor, "resolve", lambda options, project: account())
+    assert checks(project, answers, "dev")["Docker"].state == MISSING
+
+
 def test_no_data_is_a_warning_that_it_would_be_simulated(project: Project) -> None:
     found = checks(project)["C-MAPSS data"]
     assert found.state == WARNING

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,3 +150,15 @@ def test_threads_are_those_given(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_simulated_marker(text: str, simulated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIMULATED", text)
     assert is_simulated() is simulated
+
+
+def test_sigterm_ends_the_job_by_a_handler_without_which_a_containers_first_process_would_not_notice(
+    base: Path,
+) -> None:
+    settings = base / "input/config/hyperparameters.json"
+    settings.parent.mkdir(parents=True)
+    os.mkfifo(settings)
+    job = subprocess.Popen([sys.executable, "-m", "turbofan", "train"])
+    with settings.open("w"):  # it is reading its hyperparameters now
+        job.send_signal(signal.SIGTERM)
+        assert job.wait(60) == 128 + signal.SIGTERM
