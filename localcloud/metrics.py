@@ -24,7 +24,9 @@ HIGH = 1
 RETENTION = ((3 * 3600, 60), (24 * 3600, 300))
 FORGET_SECONDS = 15 * 24 * 3600
 MOST_BUCKETS = 200_000  # some 60 MB; beyond that the oldest datapoints go
-MOST_VALUES = 200  # distinct values kept exactly in one bucket for percentiles; beyond, three significant digits are
+# Distinct values kept in one bucket for percentiles; beyond that they are rounded, to three significant digits first.
+MOST_VALUES = 1000
+DIGITS = (3, 2, 1)
 
 Dimensions = tuple[tuple[str, str], ...]
 
@@ -52,6 +54,7 @@ class Aggregate:
     least: float = math.inf
     most: float = -math.inf
     values: dict[float, float] | None = field(default_factory=dict)
+    rounding: int = 0  # how many of DIGITS have been tried
 
     def add(self, value: float, count: float = 1.0) -> None:
         """Take a value that was seen ``count`` times."""
@@ -60,9 +63,7 @@ class Aggregate:
         self.least = min(self.least, value)
         self.most = max(self.most, value)
         if self.values is not None:
-            self.values[value] = self.values.get(value, 0.0) + count
-            if len(self.values) > MOST_VALUES:
-                self._coarsen()
+            self._keep(self.values, value, count)
 
     def merge(self, other: Aggregate) -> None:
         """Take what another has."""
@@ -74,17 +75,23 @@ class Aggregate:
             self.values = None
             return
         for value, count in other.values.items():
-            self.values[value] = self.values.get(value, 0.0) + count
-        if len(self.values) > MOST_VALUES:
-            self._coarsen()
+            self._keep(self.values, value, count)
 
-    def _coarsen(self) -> None:
-        assert self.values is not None
-        coarse: dict[float, float] = {}
-        for value, count in self.values.items():
-            rounded = float(f"{value:.3g}")
-            coarse[rounded] = coarse.get(rounded, 0.0) + count
-        self.values = coarse
+    def _keep(self, values: dict[float, float], value: float, count: float) -> None:
+        if self.rounding:
+            value = _rounded(value, DIGITS[self.rounding - 1])
+        values[value] = values.get(value, 0.0) + count
+        while len(values) > MOST_VALUES and self.rounding < len(DIGITS):
+            self.rounding += 1
+            exact = dict(values)
+            values.clear()
+            for each, often in exact.items():
+                each = _rounded(each, DIGITS[self.rounding - 1])
+                values[each] = values.get(each, 0.0) + often
+
+
+def _rounded(value: float, digits: int) -> float:
+    return float(f"{value:.{digits}g}")
 
 
 class MetricStore:

@@ -65,9 +65,9 @@ def test_many_values_cost_little_and_keep_their_percentiles() -> None:
     values = [random.Random(4).lognormvariate(3, 1) for _ in range(20_000)]
     made = aggregate(*values)
     assert made.values is not None
-    assert len(made.values) < 5000
+    assert len(made.values) <= metrics.MOST_VALUES
     wanted = statistics.quantiles(values, n=100)[98]
-    assert metric_statistics.value(made, "p99") == pytest.approx(wanted, rel=0.01)
+    assert metric_statistics.value(made, "p99") == pytest.approx(wanted, rel=0.05)
 
 
 def test_snapshot_brings_everything_back() -> None:
