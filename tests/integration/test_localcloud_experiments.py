@@ -1,6 +1,7 @@
 """Experiments through boto3: jobs in trials, measurements through the metrics service, Search."""
 
 import datetime
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
@@ -8,6 +9,7 @@ from botocore.exceptions import ClientError
 from localcloud.testing import Cloud
 
 from .localcloud_requests import ended, processing, training, unique
+from .test_client_sagemaker_sdk import run
 
 
 def test_jobs_of_an_experiment_are_found_with_what_they_measured(localcloud: Cloud, bucket: str) -> None:
@@ -46,3 +48,18 @@ def test_measurements_reach_a_component_through_the_metrics_service(localcloud: 
     with pytest.raises(ClientError) as error:
         metrics.batch_put_metrics(TrialComponentName="nobody", MetricData=points)
     assert error.value.response["Error"]["Code"] == "ResourceNotFound"
+
+
+def test_runs_of_the_sagemaker_sdk_are_tracked_and_can_be_deleted(
+    localcloud: Cloud, bucket: str, tmp_path: Path
+) -> None:
+    said = run(localcloud, tmp_path, "runs.py", experiment := unique("sdk"), bucket)
+    assert said["parameters"] == {
+        "depth": {"NumberValue": 3.0},
+        "kind": {"StringValue": "tree"},
+        "again": {"NumberValue": 1.0},
+    }
+    assert said["metrics"] == {"loss": [0.25, 0.25, 2]}
+    assert said["artefacts"] == ["confusion"]
+    left = localcloud.client("sagemaker").list_experiments(SortBy="Name")["ExperimentSummaries"]
+    assert experiment not in [each["ExperimentName"] for each in left]
