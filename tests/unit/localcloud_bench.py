@@ -30,6 +30,7 @@ class FakeContainer:
         self.pid = 1
         self.out_of_memory = False
         self.code = code
+        self.grace: float | None = None  # with which it was asked to stop
         self.over = threading.Event()
         if code is not None:
             self.over.set()
@@ -38,6 +39,7 @@ class FakeContainer:
         return self.code if self.over.wait(timeout) else None
 
     def stop(self, grace: float = 30.0) -> None:
+        self.grace = grace
         self.code = -15 if self.code is None else self.code
         self.over.set()
 
@@ -48,10 +50,12 @@ class FakeRuntime:
     def __init__(self) -> None:
         self.act: Callable[[ContainerSpec, Callable[[str], None]], int | None] = lambda spec, say: 0
         self.specs: list[ContainerSpec] = []
+        self.containers: list[FakeContainer] = []
 
     def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Any:
         self.specs.append(spec)
-        return FakeContainer(self.act(spec, on_line))
+        self.containers.append(FakeContainer(self.act(spec, on_line)))
+        return self.containers[-1]
 
 
 class FakeS3:

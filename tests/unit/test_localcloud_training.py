@@ -158,6 +158,21 @@ def test_profiler_and_warm_pool_of_a_running_job_can_be_updated(bench: Bench) ->
         bench.call("UpdateTrainingJob", TrainingJobName="job", ProfilerConfig={"DisableProfiler": True})
 
 
+def test_job_over_its_time_gets_two_minutes_to_save_its_model(bench: Bench) -> None:
+    def act(spec: ContainerSpec, say: Say) -> None:
+        (spec.base_dir / "model/m").write_text("so far")
+
+    bench.runtime.act = act
+    bench.train(StoppingCondition={"MaxRuntimeInSeconds": 1})
+    job = bench.ended()
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+    last = job["SecondaryStatusTransitions"][-1]
+    assert last["StatusMessage"] == "Training job runtime exceeded MaxRuntimeInSeconds provided"
+    assert job["ModelArtifacts"]["S3ModelArtifacts"] in bench.s3.uploads
+    [container] = bench.runtime.containers
+    assert container.grace == 120
+
+
 DATA = "s3://bucket/data/"
 
 
