@@ -220,16 +220,33 @@ def definition(execution: Json) -> Json:
     return parsed if isinstance(parsed, dict) else {}
 
 
+_ABORTED = ("Task", "Wait", "Parallel", "Map")
+
+
+def tell_aborted(execution: Json, states: Json, place: Json) -> None:
+    """Tell that the state at which a branch stood was aborted, if its type is one that waits."""
+    state = states.get(place["state"] or "", {})
+    if place["entered"] and state.get("Type") in _ABORTED:
+        hooks.get("states.event")(execution, f"{state['Type']}StateAborted")
+
+
 # --- branches and iterations -----------------------------------------------------------------------------------------
 
 
-def side_by_side(walk: Walk, places: list[Json], at_once: int, run: Callable[[int, Walk], None]) -> None:
+def side_by_side(
+    walk: Walk,
+    places: list[Json],
+    at_once: int,
+    run: Callable[[int, Walk], None],
+    aborted: Callable[[int], None] = lambda _number: None,
+) -> None:
     """Run what stands at several places, each in a thread; those that are done already are left out.
 
     Args:
         walk: whose branches they are.
         at_once: how many run at the same time.
         run: runs one, by its number, on a walk of its own.
+        aborted: is told, before the failure is raised, the number of each that the failure of another has ended.
 
     Raises:
         Exception: the first failure; the others have been ended then, and unwind by themselves.
@@ -237,7 +254,8 @@ def side_by_side(walk: Walk, places: list[Json], at_once: int, run: Callable[[in
     """
     group = Ending(walk.ending)
     waiting = iter([number for number, place in enumerate(places) if not place["done"]])
-    failures: list[Exception] = []
+    failures: list[tuple[int, Exception]] = []
+    begun: set[int] = set()
     finished = threading.Event()
     group.call(finished.set)
     taking = threading.Lock()
@@ -247,7 +265,10 @@ def side_by_side(walk: Walk, places: list[Json], at_once: int, run: Callable[[in
 
     def take() -> int | None:
         with taking:
-            return None if group.ended else next(waiting, None)
+            number = None if group.ended else next(waiting, None)
+            if number is not None:
+                begun.add(number)
+            return number
 
     def work() -> None:
         nonlocal left
@@ -262,7 +283,7 @@ def side_by_side(walk: Walk, places: list[Json], at_once: int, run: Callable[[in
             except Exception as failure:  # noqa: BLE001 - raised again below, in the state's own thread
                 with taking:
                     if not group.ended:
-                        failures.append(failure)
+                        failures.append((number, failure))
                 group.end()
         with taking:
             left -= 1
@@ -277,4 +298,8 @@ def side_by_side(walk: Walk, places: list[Json], at_once: int, run: Callable[[in
     group.close()
     walk.go_on()
     if failures:
-        raise failures[0]
+        failed, failure = failures[0]
+        for number in sorted(begun - {failed}):
+            if not places[number]["done"]:
+                aborted(number)
+        raise failure

@@ -62,9 +62,13 @@ def _run(state_def: workflow.Json, raw_input: Any, execution: workflow.Json, ctx
             raise
         add(execution, "MapIterationSucceeded", {"mapIterationSucceededEventDetails": told})
 
+    def aborted(index: int) -> None:
+        workflow.tell_aborted(execution, processor["States"], places[index])
+        add(execution, "MapIterationAborted", {"mapIterationAbortedEventDetails": {"name": name, "index": index}})
+
     places: list[workflow.Json] = walk.place["children"]
     try:
-        workflow.side_by_side(walk, places, at_once, iterate)
+        workflow.side_by_side(walk, places, at_once, iterate, aborted)
     except Exception:
         add(execution, "MapStateFailed")
         raise

@@ -38,9 +38,12 @@ def _run(state_def: workflow.Json, raw_input: Any, execution: workflow.Json, ctx
         context = {**ctx, "variables": dict(variables)}
         hooks.get("states.machine")(branch["States"], branch["StartAt"], own.place["input"], execution, context)
 
+    def aborted(number: int) -> None:
+        workflow.tell_aborted(execution, branches[number]["States"], places[number])
+
     places: list[workflow.Json] = walk.place["children"]
     try:
-        workflow.side_by_side(walk, places, len(branches), run_branch)
+        workflow.side_by_side(walk, places, len(branches), run_branch, aborted)
     except Exception:
         add(execution, "ParallelStateFailed")
         raise

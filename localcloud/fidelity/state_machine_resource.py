@@ -1,7 +1,7 @@
 """AWS::StepFunctions::StateMachine's logging configuration can be described.
 
 docs.aws.amazon.com/step-functions/latest/apireference/API_LoggingConfiguration.html; MiniStack keeps the template's
-spelling (Level), which no SDK reads (level). Nothing is written to the log group yet, and tracing is accepted only.
+spelling (Level), which no SDK reads (level). Tracing is accepted only.
 """
 
 from __future__ import annotations

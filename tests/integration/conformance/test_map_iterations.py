@@ -36,6 +36,10 @@ def test_first_failure_ends_the_others(localcloud: Cloud) -> None:
     }
     execution = run(localcloud, {"Each": {"Type": "Map", "ItemProcessor": inner, "End": True}}, "Each", [0, 1, 2])
     assert (execution["status"], execution["error"], execution["cause"]) == ("FAILED", "Bad", "so")
+    told = [event["type"] for event in events_of(localcloud, execution["executionArn"])]
+    assert told.count("MapIterationFailed") == told.count("MapStateFailed") == 1
+    assert told.count("WaitStateAborted") <= told.count("MapIterationAborted") <= 2
+    assert told[-2:] == ["MapStateFailed", "ExecutionFailed"]
 
 
 def test_many_items_run_forty_at_a_time(localcloud: Cloud) -> None:

@@ -50,9 +50,10 @@ def test_branch_that_fails_stops_the_jobs_of_the_others(localcloud: Cloud, bucke
     arn = machine(
         localcloud, {"Both": {"Type": "Parallel", "Branches": [job(name, bucket), late], "End": True}}, "Both"
     )
-    localcloud.client("stepfunctions").start_execution(stateMachineArn=arn)
+    execution = localcloud.client("stepfunctions").start_execution(stateMachineArn=arn)["executionArn"]
     wait_for(lambda: status(localcloud, name))
     assert ended(localcloud, "Training", name)["TrainingJobStatus"] == "Stopped"
+    assert "TaskStateAborted" in [event["type"] for event in events_of(localcloud, execution)]
 
 
 def test_what_has_ended_is_not_stopped_and_what_is_not_there_neither(localcloud: Cloud) -> None:
