@@ -238,6 +238,7 @@ HOOKS = {
         ),
     ),
     "s3.bucket": Hook(_S3, "_ensure_bucket", ("name",)),
+    "s3.write_encryption": Hook(_S3, "_resolve_sse_write_headers", ("headers", "bucket_name")),
     "s3.default_encryption": Hook(_S3, "_bucket_default_sse_headers", ("bucket_name",)),
     "s3.encryption": Hook(_S3, "_stored_sse_headers", ("obj",)),
     "dynamodb.tables": Hook("ministack.services.dynamodb", "_tables"),
