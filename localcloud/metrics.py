@@ -94,6 +94,12 @@ def _rounded(value: float, digits: int) -> float:
     return float(f"{value:.{digits}g}")
 
 
+def _sorted(dimensions: Mapping[str, str] | None) -> Dimensions:
+    if not dimensions:
+        return ()
+    return tuple(dimensions.items()) if len(dimensions) == 1 else tuple(sorted(dimensions.items()))
+
+
 class MetricStore:
     """Every account's metrics. All methods may be called from any thread."""
 
@@ -132,9 +138,10 @@ class MetricStore:
             count: how many times the value was seen.
             resolution: 1 for a high-resolution metric, else 60.
         """
-        one = Aggregate()
-        one.add(float(value), count)
-        self.put_aggregate(scope, namespace, name, one, unit, dimensions, timestamp, resolution=resolution)
+        key = MetricKey(scope, namespace, name, _sorted(dimensions))
+        with self._lock:
+            self._bucket(key, unit, timestamp, resolution).add(float(value), count)
+        self._after(key)
 
     def put_aggregate(
         self,
@@ -149,22 +156,29 @@ class MetricStore:
         resolution: int = STANDARD,
     ) -> None:
         """Record several values at once, or a published statistic set."""
-        when = self._clock() if timestamp is None else timestamp
-        key = MetricKey(scope, namespace, name, tuple(sorted((dimensions or {}).items())))
-        bucket = (int(when // resolution) * resolution, unit)
+        key = MetricKey(scope, namespace, name, _sorted(dimensions))
         with self._lock:
-            series = self._series.setdefault(key, {})
-            found = series.get(bucket)
-            if found is None:
-                found = series[bucket] = Aggregate()
-                self._buckets += 1
-                if unit not in self._units.get(key, ()):
-                    self._units[key] = (*self._units.get(key, ()), unit)
-            found.merge(aggregate)
-            overfull = self._buckets > MOST_BUCKETS
-        if overfull:
+            self._bucket(key, unit, timestamp, resolution).merge(aggregate)
+        self._after(key)
+
+    def _bucket(self, key: MetricKey, unit: str, timestamp: float | None, resolution: int) -> Aggregate:
+        """The aggregate that a datapoint belongs to; under the lock."""
+        when = int((self._clock() if timestamp is None else timestamp) // resolution) * resolution
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = {}
+        found = series.get((when, unit))
+        if found is None:
+            found = series[when, unit] = Aggregate()
+            self._buckets += 1
+            if unit not in self._units.get(key, ()):
+                self._units[key] = (*self._units.get(key, ()), unit)
+        return found
+
+    def _after(self, key: MetricKey) -> None:
+        if self._buckets > MOST_BUCKETS:
             self.prune()
-        if key[:3] in self.watched:
+        if self.watched and key[:3] in self.watched:
             self.on_watched(key)
 
     def read(self, key: MetricKey, period: int, start: float, end: float, unit: str | None = None) -> dict[int, Any]:
