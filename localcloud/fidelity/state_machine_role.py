@@ -15,8 +15,10 @@ from typing import Any
 from localcloud import hooks
 from localcloud.errors import ApiError
 from localcloud.identity import Denied, Identity, Service
+from localcloud.serving_resources import ProvisioningFailed
 from localcloud.store import Scope
 
+TYPE = "AWS::StepFunctions::StateMachine"
 SERVICE: Service = "states.amazonaws.com"
 # Which rule Step Functions manages for the jobs that a .sync task waits for.
 _RULES = {
@@ -52,6 +54,25 @@ def install(identity: Identity) -> None:
 
         return update_state_machine
 
+    handlers = hooks.get("cloudformation.types")[TYPE]
+    make = handlers["create"]
+
+    def created(logical_id: str, props: Mapping[str, Any], stack_name: str) -> Any:
+        # MiniStack writes the record without its own CreateStateMachine.
+        arn, attributes = make(logical_id, props, stack_name)
+        machine = hooks.get("states.machines")[arn]
+        try:
+            if identity.enforced:
+                _check(identity, hooks.current_scope(), machine["roleArn"], machine)
+        except Denied as error:
+            hooks.get("states.machines").pop(arn, None)
+            raise ProvisioningFailed(
+                f'Resource handler returned message: "{error.message} (Service: AWSStepFunctions; Status Code: '
+                f'{error.status}; Error Code: {error.code})"'
+            ) from error
+        return arn, attributes
+
+    handlers["create"] = created
     hooks.replace("states.create", creating)
     hooks.replace("states.update", updating)
 

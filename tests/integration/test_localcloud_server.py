@@ -58,14 +58,16 @@ def test_command_starts_finds_resets_and_stops(directory: Path) -> None:
     started = command("start", "--dir", str(directory), "--image", str(STUB), "--json")
     assert started.returncode == 0, started.stderr
     state = json.loads(started.stdout)
-    on_disk = json.loads((directory / "localcloud.json").read_text())
-    assert on_disk == {key: state[key] for key in ("endpoint", "pid", "account", "region")}
+    written = json.loads((directory / "localcloud.json").read_text())
+    on_disk = {key: written[key] for key in ("endpoint", "pid", "account", "region")}
+    assert on_disk == {key: state[key] for key in on_disk}
     assert on_disk["endpoint"].startswith("http://127.0.0.1:")
     again = command("start", "--dir", str(directory), "--json")
     assert json.loads(again.stdout) == state  # one a directory: the running one is given
 
     cloud = Cloud(daemon.Running(**on_disk, directory=directory))
     cloud.client("s3").create_bucket(Bucket="some-bucket")
+    cloud.role("job-role")
     cloud.client("sagemaker").create_training_job(**training("long", "some-bucket", hyperparameters={"sleep": "60"}))
     assert command("status", "--dir", str(directory)).returncode == 0
     assert command("reset", "--dir", str(directory)).returncode == 0
@@ -101,6 +103,7 @@ def test_stop_ends_jobs_and_leaves_no_process(directory: Path) -> None:
     running = daemon.start(directory, images=[STUB], keep=False)
     cloud = Cloud(running)
     cloud.client("s3").create_bucket(Bucket="some-bucket")
+    cloud.role("job-role")
     for number in range(3):
         cloud.client("sagemaker").create_training_job(
             **training(f"long-{number}", "some-bucket", hyperparameters={"sleep": "600"})
@@ -116,6 +119,7 @@ def test_killed_server_takes_its_jobs_along_and_can_be_started_again(directory: 
     running = daemon.start(directory, images=[STUB], keep=False)
     cloud = Cloud(running)
     cloud.client("s3").create_bucket(Bucket="some-bucket")
+    cloud.role("job-role")
     cloud.client("sagemaker").create_training_job(**training("long", "some-bucket", hyperparameters={"sleep": "600"}))
     wait_for(lambda: jobs_of(directory))
     os.kill(running.pid, signal.SIGKILL)

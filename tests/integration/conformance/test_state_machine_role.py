@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.testing import Cloud
+from localcloud.testing import Cloud, wait_for
 from tests.integration.localcloud_requests import unique
 from tests.integration.roles import ACCOUNT, allow, refused
 
@@ -79,3 +79,20 @@ def test_logging_needs_log_delivery(localcloud: Cloud) -> None:
         "The state machine IAM Role is not authorized to access the Log Destination",
     )
     assert client.create_state_machine(**request, roleArn=localcloud.role(unique("telling"), allow("logs:*")))
+
+
+def test_template_s_machine_is_looked_at_too(localcloud: Cloud) -> None:
+    client, stack = localcloud.client("cloudformation"), unique("unruly")
+    role = localcloud.role(unique("unruly"), allow("sagemaker:*"))
+    machine = {
+        "Type": "AWS::StepFunctions::StateMachine",
+        "Properties": {"RoleArn": role, "DefinitionString": definition("sagemaker:createTrainingJob.sync")},
+    }
+    client.create_stack(StackName=stack, TemplateBody=json.dumps({"Resources": {"Machine": machine}}))
+
+    def failed() -> Any:
+        events = client.describe_stack_events(StackName=stack)["StackEvents"]
+        return [e for e in events if e["ResourceStatus"] == "CREATE_FAILED" and e["LogicalResourceId"] == "Machine"]
+
+    reason = wait_for(failed, 30)[0]["ResourceStatusReason"]
+    assert f"'{role}' is not authorized to create managed-rule. (Service: AWSStepFunctions; Status Code: 400" in reason
