@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
     start.add_argument("--image", type=Path, action="append", default=[], help="image map (TOML); may be given again")
     start.add_argument("--slots", type=int, help="jobs at once (default: the CPUs)")
+    start.add_argument("--instances", type=int, default=4, help="processes at most for one variant (default: 4)")
     start.add_argument(
         "--quota",
         action="append",
@@ -124,6 +125,7 @@ def _start(options: argparse.Namespace) -> int:
                 port=options.port,
                 images=images,
                 slots=options.slots,
+                instances=options.instances,
                 quotas=quotas.parse(options.quota),
                 auth=options.auth,
                 docker=options.docker,
@@ -138,6 +140,7 @@ def _start(options: argparse.Namespace) -> int:
         port=options.port,
         images=images,
         slots=options.slots,
+        instances=options.instances,
         quotas=quotas.parse(options.quota),
         auth=options.auth,
         docker=options.docker,

@@ -70,6 +70,7 @@ def start(
     port: int = 0,
     images: Sequence[Path] = (),
     slots: int | None = None,
+    instances: int | None = None,
     quotas: Mapping[str, int] | None = None,
     auth: bool = True,
     docker: bool = False,
@@ -96,6 +97,8 @@ def start(
         command += ["--image", str(image)]
     if slots is not None:
         command += ["--slots", str(slots)]
+    if instances is not None:
+        command += ["--instances", str(instances)]
     for name, value in (quotas or {}).items():
         command += ["--quota", f"{name}={value}"]
     if not auth:

@@ -69,16 +69,16 @@ class Endpoints:
         "UpdateEndpoint": "RollingUpdatePolicy shifts all traffic at once, with its WaitIntervalInSeconds as the time "
         "to bake.",
         "CreateEndpoint": "a server that ends three times before it is healthy is given up at once, not after the "
-        "health check's time. A variant has at most as many processes as the setting `instances` says (4), however "
-        "many instances it asks for.",
+        "health check's time. A variant has at most as many processes as `localcloud start --instances` says (4), "
+        "however many instances it asks for.",
     }
 
-    def __init__(self, platform: Platform, tags: Tags, router: Router, most_processes: int = 4) -> None:
+    def __init__(self, platform: Platform, tags: Tags, router: Router) -> None:
         self._platform = platform
         self._store = platform.store
         self._tags = tags
         self._router = router
-        self._most = most_processes
+        self._most = platform.instances
         self._live: dict[tuple[Scope, str], Live] = {}
         self._starting: set[Fleet] = set()
         self._threads: set[threading.Thread] = set()

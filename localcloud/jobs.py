@@ -97,6 +97,7 @@ class Platform:
         quotas: how much of what an account may have at once.
         tracking: keeps jobs' trial components.
         stop_grace: seconds between SIGTERM and SIGKILL, as many as on AWS.
+        instances: how many processes one variant of an endpoint, or one transform job, has at most.
         in_alarm: which of an account's CloudWatch alarms, given by name, are in ALARM.
     """
 
@@ -112,6 +113,7 @@ class Platform:
     quotas: Quotas = field(default_factory=Quotas)
     tracking: Tracking | None = None
     stop_grace: float = 120.0
+    instances: int = 4
     in_alarm: Callable[[Scope, Sequence[str]], list[str]] = field(default=lambda _scope, _names: [])
     _live: dict[tuple[Scope, str, str], Live] = field(default_factory=dict)
     _taken: int = 0

@@ -52,6 +52,7 @@ class Settings:
         port: 0 for a free one.
         images: image maps (TOML).
         slots: how many jobs run at once; None for as many as there are CPUs.
+        instances: how many processes one variant of an endpoint has at most, however many instances it asks for.
         quotas: service quotas by AWS's names, before AWS's own (localcloud.quotas).
         auth: whether IAM's policies decide who may do what; without it everybody may do everything.
         keep: whether the state is kept on disk, for the next start.
@@ -66,6 +67,7 @@ class Settings:
     port: int = 0
     images: tuple[Path, ...] = ()
     slots: int | None = None
+    instances: int = 4
     quotas: Mapping[str, int] = field(default_factory=dict)
     docker: bool = False
     auth: bool = True
@@ -318,6 +320,7 @@ def plug_in(settings: Settings, endpoint: str, engine: Engine | None = None) -> 
         images=images,
         runtime=runtime,
         slots=Slots(settings.slots),
+        instances=settings.instances,
         quotas=Quotas(settings.quotas),
         logs=Logs(
             lambda scope, operation, request: hooks.call_json_service(

@@ -48,7 +48,6 @@ DEFAULT_PAYLOAD = 6
 MOST_PAYLOAD = 100  # MaxConcurrentTransforms times MaxPayloadInMB
 DEFAULT_SECONDS = 600
 DEFAULT_RETRIES = 3
-MOST_PROCESSES = 4
 
 
 class Stopped(Exception):
@@ -77,7 +76,7 @@ class TransformJobs(JobFamily):
     operations = ("CreateTransformJob", "DescribeTransformJob", "ListTransformJobs", "StopTransformJob")
     partial: ClassVar[dict[str, str]] = {
         "CreateTransformJob": "SplitType RecordIO and TFRecord and augmented manifests are refused; DataCaptureConfig "
-        "is kept without effect. At most four processes serve a job, however many instances it asks for."
+        "is kept without effect. At most as many processes as `localcloud start --instances` says (4) serve a job."
     }
 
     def create_transform_job(self, scope: Scope, request: Record) -> Record:
@@ -147,7 +146,7 @@ class _Job:
         self._seconds = client.get("InvocationsTimeoutInSeconds", DEFAULT_SECONDS)
         self._retries = client.get("InvocationsMaxRetries", DEFAULT_RETRIES)
         self._terms = Terms(1, DEFAULT_PAYLOAD, "MultiRecord")
-        self._processes = min(record["TransformResources"]["InstanceCount"], MOST_PROCESSES)
+        self._processes = min(record["TransformResources"]["InstanceCount"], self._platform.instances)
         self._failures: list[str] = []
         self._lock = threading.Lock()
 
