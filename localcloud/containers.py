@@ -68,6 +68,7 @@ class ContainerSpec:
     environment: dict[str, str]
     base_dir: Path
     name: str
+    isolated: bool = False  # EnableNetworkIsolation: no network; processes have it all the same
 
 
 class Container(Protocol):

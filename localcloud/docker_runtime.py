@@ -206,7 +206,9 @@ class DockerRuntime:
             *("--log-driver", "none"),  # the output comes by --attach, and is kept in CloudWatch Logs
             *("--add-host", f"{HOSTNAME}:127.0.0.1"),
         ]
-        if self.engine.host_network:
+        if spec.isolated:
+            arguments += ["--network", "none"]
+        elif self.engine.host_network:
             arguments += ["--network", "host"]
         if self.engine.cpu_limit:
             arguments += ["--cpus", "1"]  # jobs share the machine: one CPU each, as many jobs as there are CPUs

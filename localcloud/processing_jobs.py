@@ -100,6 +100,7 @@ class ProcessingJobs(JobFamily):
             },
             base_dir=base,
             name=record["ProcessingJobName"],
+            isolated=bool(record.get("NetworkConfig", {}).get("EnableNetworkIsolation")),
         )
         seconds = record["StoppingCondition"]["MaxRuntimeInSeconds"]
         mirror = Mirror(lambda: self.platform.transfer(scope, record["RoleArn"]), _continuous(record, base))

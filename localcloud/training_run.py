@@ -115,6 +115,7 @@ class TrainingRun:
             environment={**self._platform.environment(scope, record["RoleArn"]), **environment},
             base_dir=base,
             name=record["TrainingJobName"],
+            isolated=bool(record.get("EnableNetworkIsolation")),
         )
         mirror = Mirror(self._transfer, folders)
         try:

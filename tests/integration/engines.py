@@ -1,4 +1,4 @@
-"""A container engine for tests, and a small image for it that needs no registry: this machine's Python and the stub.
+"""A container engine for tests, and small images for it that need no registry: this machine's Python and a script.
 
 An engine that answers is used as it is. Else root starts a Docker daemon of its own, with no network of containers, in
 a temporary directory, and stops it at the end.
@@ -14,7 +14,7 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,8 +24,7 @@ from localcloud import engine
 from localcloud.engine import Engine, EngineError, EngineMissing
 from localcloud.testing import wait_for
 
-HERE = Path(__file__).parent
-STUB = HERE / "localcloud_images/stub.py"
+SCRIPTS = Path(__file__).with_name("localcloud_images")
 _WITHOUT = ("site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "__pycache__")
 
 
@@ -84,28 +83,29 @@ def _daemon() -> Iterator[str]:
 
 
 @contextmanager
-def small_image(running: Engine, name: str) -> Iterator[str]:
-    """An image of that name for the length of a block: `python /stub.py`, by default `train`."""
+def small_images(running: Engine, scripts: Mapping[str, str]) -> Iterator[None]:
+    """Images for the length of a block: each runs `python` on a script of localcloud_images (CMD: `train`)."""
     if shutil.which("ldd") is None:
         pytest.skip("without ldd no image can be made of this machine's Python")
     with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
         with tarfile.open(fileobj=archive, mode="w") as packed:
-            _pack(packed)
+            _pack(packed, set(scripts.values()))
         archive.flush()
-        changes = [
-            'ENTRYPOINT ["python", "/stub.py"]',
-            'CMD ["train"]',
-            f"ENV PATH={Path(sys.base_prefix, 'bin')}:/bin",
-            "ENV FROM_IMAGE=yes",
-        ]
-        running.run("import", *(part for change in changes for part in ("--change", change)), archive.name, name)
+        for name, script in scripts.items():
+            changes = [
+                f'ENTRYPOINT ["python", "/{script}"]',
+                'CMD ["train"]',
+                f"ENV PATH={Path(sys.base_prefix, 'bin')}:/bin",
+                "ENV FROM_IMAGE=yes",
+            ]
+            running.run("import", *(part for change in changes for part in ("--change", change)), archive.name, name)
     try:
-        yield name
+        yield
     finally:
-        running.run("image", "rm", "--force", name)
+        running.run("image", "rm", "--force", *scripts)
 
 
-def _pack(archive: tarfile.TarFile) -> None:
+def _pack(archive: tarfile.TarFile, scripts: Iterable[str]) -> None:
     """The interpreter, its modules, chown and whatever they are linked to."""
     interpreter = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
     library = Path(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix}))
@@ -116,7 +116,8 @@ def _pack(archive: tarfile.TarFile) -> None:
         archive.add(path, arcname=_inside(path))
     archive.add(interpreter, arcname=_inside(interpreter.with_name("python")))
     archive.add(chown, arcname="bin/chown")
-    archive.add(STUB, arcname="stub.py")
+    for script in scripts:
+        archive.add(SCRIPTS / script, arcname=script)
     for folder, mode in (("tmp", 0o1777), ("etc", 0o755), ("proc", 0o755), ("sys", 0o755), ("dev", 0o755)):
         info = tarfile.TarInfo(folder)
         info.type, info.mode = tarfile.DIRTYPE, mode

@@ -1,6 +1,6 @@
 """Jobs in containers of their images: the same contract as with processes, and nothing left behind.
 
-A container engine is needed; engines.py says which. The image is a small one, of this machine's Python and the stub.
+A container engine is needed; engines.py says which. The images are small ones, of this machine's Python and a script.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from localcloud.images import Image, ImageMap
 from localcloud.testing import Cloud, wait_for
 from localcloud.testing import localcloud as running_localcloud
 
-from .engines import running_engine, small_image
+from . import serving
+from .engines import running_engine, small_images
 from .localcloud_requests import ended, log_lines, processing, training, tuning, unique
 
 IMAGE = "test/stub:1"  # what localcloud_requests asks for
@@ -38,11 +39,11 @@ SECONDS = 120.0  # an engine on a busy machine takes its time
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    """An engine that has the image; processes started from here find it, as they would find the machine's."""
+    """An engine that has the images; processes started from here find it, as they would find the machine's."""
     with running_engine() as found, pytest.MonkeyPatch.context() as patch:
         for name, value in found.environment.items():
             patch.setenv(name, value)
-        with small_image(found, IMAGE):
+        with small_images(found, {IMAGE: "stub.py", serving.IMAGE: "model_server.py"}):
             yield found
 
 
@@ -162,6 +163,21 @@ def test_a_container_is_as_on_sagemaker_and_reaches_localcloud(
     assert job["TrainingJobStatus"] == "Completed", output(cloud, job)
 
 
+def test_a_container_in_network_isolation_reaches_nothing_but_itself(cloud: Cloud, bucket: str) -> None:
+    code = """
+        import os, socket, urllib.error, urllib.request
+        assert socket.gethostbyname("algo-1") == "127.0.0.1"
+        try:
+            urllib.request.urlopen(os.environ["AWS_ENDPOINT_URL"], timeout=10)
+        except urllib.error.URLError as error:
+            assert isinstance(error.reason, ConnectionRefusedError), error  # nobody listens on its own loopback
+        else:
+            raise AssertionError("it was answered")
+    """
+    job = train(cloud, bucket, code, EnableNetworkIsolation=True)
+    assert job["TrainingJobStatus"] == "Completed", output(cloud, job)
+
+
 def test_output_comes_line_by_line_with_standard_error(cloud: Cloud, bucket: str) -> None:
     code = "import sys; print('ü' * 10); sys.stdout.flush(); print('wrong', file=sys.stderr); print('x' * 300_000)"
     lines = output(cloud, train(cloud, bucket, code))
@@ -184,6 +200,31 @@ def test_a_tuning_job_runs_its_trials_in_containers(cloud: Cloud, bucket: str) -
     cloud.client("sagemaker").create_hyper_parameter_tuning_job(**tuning(name, bucket, jobs=3, parallel=2))
     job = ended(cloud, "HyperParameterTuning", name, SECONDS)
     assert job["TrainingJobStatusCounters"]["Completed"] == 3
+
+
+# --- serving ---
+
+
+def test_an_endpoint_serves_from_containers_which_are_replaced_when_they_die(
+    cloud: Cloud, bucket: str, engine: Engine
+) -> None:
+    model = serving.model(cloud, bucket, NAME="in-a-container", DIE_AFTER="2")
+    name = serving.endpoint(cloud, serving.config(cloud, serving.variant("main", model)))
+    answer = serving.invoke(cloud, name)
+    assert (answer["name"], answer["pid"], answer["files"]) == ("in-a-container", 1, ["weights.txt"])
+    serving.invoke(cloud, name)
+    with pytest.raises(ClientError):
+        serving.invoke(cloud, name)
+
+    def served_again() -> bool:
+        try:
+            return bool(serving.invoke(cloud, name))
+        except ClientError:
+            return False
+
+    wait_for(served_again, SECONDS, 0.2)
+    cloud.client("sagemaker").delete_endpoint(EndpointName=name)
+    wait_for(lambda: not engine.containers(f"{DIRECTORY_LABEL}={cloud.running.directory}"), SECONDS)
 
 
 # --- stopping ---

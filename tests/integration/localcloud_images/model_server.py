@@ -12,7 +12,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-MODEL = Path(os.environ["SAGEMAKER_BASE_DIR"]) / "model"
+MODEL = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")) / "model"
 NAME = os.environ.get("NAME", "model")
 answered = 0
 lock = threading.Lock()
