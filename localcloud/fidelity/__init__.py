@@ -61,6 +61,7 @@ from localcloud.fidelity import (
     task_events,
     task_timeouts,
     topic_metrics,
+    topic_resource,
     worker_lifeline,
     yaml_definitions,
 )
@@ -126,7 +127,7 @@ CORRECTIONS = (
 # These wrap what the corrections have put in place, so they come after them.
 MEASURES = (execution_metrics,)
 
-RESOURCES = (bucket_resource, composite_alarm_resource, table_resource)
+RESOURCES = (bucket_resource, composite_alarm_resource, table_resource, topic_resource)
 
 ROLES = (state_machine_role,)
 
