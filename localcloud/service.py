@@ -67,8 +67,9 @@ class SageMaker:
         self.metrics = ExperimentMetrics(self.trial_components, self.authorise)
         platform.tracking = JobTracking(entities)
         self.search = Search(platform.store, self.tags, self._described)
-        lineage = (Lineage(platform.store, self.tags), Associations(platform.store))
-        tracked = (self.experiments, self.trial_components, self.search, *lineage)
+        self.lineage = Lineage(platform.store, self.tags)
+        self.associations = Associations(platform.store)
+        tracked = (self.experiments, self.trial_components, self.search, self.lineage, self.associations)
         self._operations: dict[str, Operation] = {}
         for family in (self.tags, self.processing, self.training, self.tuning, self.registry, *serving, *tracked):
             for name in family.operations:
