@@ -66,6 +66,7 @@ class Report:
 
     number: int = 0
     taken: float = 0.0  # epoch seconds
+    instant: float = 0.0  # the same on the monotonic clock
     size: int = 0
     seconds: float = 0.0
     forks: int = 0
@@ -166,7 +167,7 @@ class Snapshots:
             "generation": report.number,
             "taken": datetime.fromtimestamp(report.taken, UTC).isoformat() if report.taken else None,
             "age_seconds": round(time.time() - report.taken, 3) if report.taken else None,
-            "current": self._last_change < self._forked_at and report.failed is None,
+            "current": self._last_change < report.instant and report.failed is None,
             "bytes": report.size,
             "seconds": round(report.seconds, 3),
             "forks": report.forks,
@@ -214,6 +215,7 @@ class Snapshots:
         self._digest = saved.digest
         self._report = Report(
             number=saved.number,
+            instant=self._forked_at,
             taken=taken,  # also when nothing was written: what stands on disk is true of this instant
             size=saved.size,
             seconds=time.monotonic() - begin,
