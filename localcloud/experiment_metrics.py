@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import ClassVar
 
 from localcloud.api import parse_request, service_model
 from localcloud.errors import ApiError
@@ -19,7 +20,15 @@ Authorise = Callable[[Scope, str, object, str | None], None]
 
 
 class ExperimentMetrics:
-    """Answers the requests that come to these paths."""
+    """BatchPutMetrics of SageMaker Metrics.
+
+    It answers the requests that come to PATHS.
+    """
+
+    operations = ("BatchPutMetrics",)
+    partial: ClassVar[dict[str, str]] = {
+        "BatchPutMetrics": "kept as statistics over all points; BatchGetMetrics, which gives the series, is refused."
+    }
 
     def __init__(self, components: TrialComponents, authorise: Authorise) -> None:
         self._components = components

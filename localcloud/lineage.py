@@ -21,7 +21,7 @@ ASSOCIATION = "association"
 
 
 class Lineage:
-    """CreateArtifact, CreateAction, CreateContext and their families; an artifact is known by its source."""
+    """CreateArtifact, CreateAction, CreateContext and their families."""
 
     operations = tuple(
         operation

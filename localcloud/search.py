@@ -50,7 +50,7 @@ Describe = Callable[[str, Scope, Record], Record]
 
 
 class Search:
-    """The operation Search."""
+    """Search."""
 
     operations = ("Search",)
     partial: ClassVar[dict[str, str]] = {

@@ -12,7 +12,10 @@ KIND = "tags"
 
 
 class Tags:
-    """AddTags, ListTags and DeleteTags; other families store a new resource's tags through ``put``."""
+    """AddTags, ListTags and DeleteTags.
+
+    Other families store a new resource's tags through ``put``.
+    """
 
     operations = ("AddTags", "ListTags", "DeleteTags")
 
