@@ -20,6 +20,8 @@ from .localcloud_requests import unique
 HERE = Path(__file__).parent
 PYTHON = HERE.parents[1] / ".venvs/sdk/bin/python"
 
+pytestmark = pytest.mark.timeout(900)  # the SDK's imports and waits add up, on a busy machine
+
 
 def run(cloud: Cloud, directory: Path, script: str, *arguments: str) -> dict[str, Any]:
     """What a script that uses the SDK says on its last line."""
@@ -33,7 +35,7 @@ def run(cloud: Cloud, directory: Path, script: str, *arguments: str) -> dict[str
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=800,
     )
     assert ran.returncode == 0, f"{ran.stdout[-4000:]}\n{ran.stderr[-4000:]}"
     result: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
@@ -84,3 +86,11 @@ def test_model_is_registered_and_approved(experiment: dict[str, Any]) -> None:
     assert registered["arn"].endswith("/1")
     assert (registered["was"], registered["is"]) == ("PendingManualApproval", "Approved")
     assert registered["data"] == experiment["trained"]["artifact"]
+
+
+def test_model_builder_deploys_the_script_and_predicts(localcloud: Cloud, tmp_path: Path) -> None:
+    deployed = run(localcloud, tmp_path, "deploy.py", unique("sdk"))
+    assert (deployed["model"], deployed["status"]) == ("sdk-model", "InService")
+    assert deployed["environment"]["SAGEMAKER_PROGRAM"] == "train.py"  # script_server.py serves by it
+    assert deployed["prediction"] == pytest.approx([21, 41], abs=1e-3)
+    assert localcloud.client("sagemaker").list_endpoints(NameContains="sdk-endpoint")["Endpoints"] == []
