@@ -11,7 +11,7 @@ from localcloud.api import echo, project, service_model
 from localcloud.errors import ApiError, ResourceInUse, ResourceNotFound
 from localcloud.job_family import JobFamily, JobNames
 from localcloud.jobs import TERMINAL, Platform
-from localcloud.quotas import TUNING_JOBS
+from localcloud.quotas import TRAINING_JOBS, TUNING_JOBS
 from localcloud.store import Record, Scope
 from localcloud.tags import Tags
 from localcloud.training_jobs import NAMES as TRAINING
@@ -64,6 +64,9 @@ class TuningJobs(JobFamily):
                 parents = self._parents(scope, request)
                 warm_start.check(request, parents)
                 lessons = warm_start.lessons(request, parents)
+                launched = sum(len(parent.children) for parent in parents)
+            # the parents' training jobs count too
+            self.platform.quotas.check(TRAINING_JOBS, launched, plan.most, "Training Jobs")
         search = plan.search(lessons)
         record = self.new_record(scope, request["HyperParameterTuningJobName"])
         record.update(echo(request, "CreateHyperParameterTuningJob", "DescribeHyperParameterTuningJob"))

@@ -168,3 +168,18 @@ def test_job_of_an_experiment_that_is_not_there_does_not_start(bench: Bench) -> 
         bench.train(ExperimentConfig={"ExperimentName": "nobody"}, Tags=[{"Key": "k", "Value": "v"}])
     assert bench.call("ListTrainingJobs")["TrainingJobSummaries"] == []
     assert names(bench, "ListTrialComponents") == []
+
+
+def test_component_of_a_job_that_a_restart_cut_off_has_failed(bench: Bench, tmp_path: Path) -> None:
+    group(bench)
+    bench.runtime.act = lambda spec, say: None
+    bench.train(ExperimentConfig={"ExperimentName": "exp", "TrialName": "try"})
+    kept = bench.sagemaker.platform.store.snapshot()
+    restarted = Bench(tmp_path / "restarted")
+    restarted.sagemaker.platform.store.restore(kept)
+    restarted.sagemaker.restored()
+    described = restarted.call("DescribeTrialComponent", TrialComponentName="job-aws-training-job")
+    assert described["Status"]["PrimaryStatus"] == "Failed"
+    assert "localcloud was stopped while the job ran" in described["Status"]["Message"]
+    assert names(restarted, "ListTrialComponents", TrialName="try") == ["job-aws-training-job"]
+    restarted.sagemaker.close()

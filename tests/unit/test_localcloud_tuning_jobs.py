@@ -9,7 +9,7 @@ import pytest
 
 from localcloud.containers import ContainerSpec
 from localcloud.errors import ResourceLimitExceeded, ValidationException
-from localcloud.quotas import TUNING_JOBS
+from localcloud.quotas import TRAINING_JOBS, TUNING_JOBS
 from localcloud.testing import wait_for
 
 from .localcloud_bench import Bench, definition
@@ -105,6 +105,23 @@ def test_identical_warm_start_knows_the_best_of_all(bench: Bench) -> None:
                 AlgorithmSpecification=definition()["AlgorithmSpecification"] | {"TrainingImage": "stub:2"}
             ),
         )
+
+
+def test_training_jobs_of_parents_count_against_the_limit(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, quotas={TRAINING_JOBS: 6})
+    bench.runtime.act = say_n
+    bench.tune("parent")
+    bench.ended("parent", "HyperParameterTuning")
+    warm = {
+        "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "parent"}],
+        "WarmStartType": "TransferLearning",
+    }
+    with pytest.raises(ResourceLimitExceeded, match="current utilization of 4 Training Jobs and a request delta of 4"):
+        bench.tune("child", WarmStartConfig=warm)
+    limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1}
+    bench.tune("child", config={"ResourceLimits": limits}, WarmStartConfig=warm)
+    assert "OverallBestTrainingJob" not in bench.ended("child", "HyperParameterTuning")
+    bench.sagemaker.close()
 
 
 def test_training_jobs_get_checkpoints_retries_and_tags_of_their_own(bench: Bench) -> None:
