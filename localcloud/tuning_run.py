@@ -192,7 +192,11 @@ class TuningRun:
             )
 
     def _end(self) -> None:
-        if self._live.cancelled.is_set() or self._out_of_time:
+        """Its own time being over completes a tuning job: MaxRuntimeInSeconds is one of its completion criteria.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/automatic-model-tuning-progress.html
+        """
+        if self._live.cancelled.is_set():
             self._jobs.end(self._scope, self._record, "Stopped")
         elif (reason := self._hopeless) is not None:
             self._jobs.end(self._scope, self._record, "Failed", reason)

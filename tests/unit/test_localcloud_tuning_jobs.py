@@ -1,12 +1,15 @@
 """Tuning jobs on stand-ins: several definitions, warm start, early stopping, what their training jobs get."""
 
+import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from localcloud import tuning_request
 from localcloud.containers import ContainerSpec
 from localcloud.errors import ResourceLimitExceeded, ValidationException
 from localcloud.quotas import TRAINING_JOBS, TUNING_JOBS
@@ -157,6 +160,23 @@ def test_bad_trials_are_stopped_early_and_keep_their_last_value(bench: Bench) ->
     assert [child["TrainingJobStatus"] for child in children(bench)] == ["Completed"] * 2 + ["Stopped"] * 2
     assert job["TrainingJobStatusCounters"]["Stopped"] == 2
     assert job["ObjectiveStatusCounters"] == {"Succeeded": 4, "Pending": 0, "Failed": 0}
+
+
+def test_tuning_job_over_its_time_completes_with_what_it_has(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = tuning_request.read  # the API takes no less than two minutes
+    monkeypatch.setattr(tuning_request, "read", lambda *given: replace(read(*given), seconds=1))
+    count = itertools.count()
+
+    def act(spec: ContainerSpec, say: Say) -> int | None:
+        say("loss=1")
+        return 0 if next(count) == 0 else None  # the second would go on for ever
+
+    bench.runtime.act = act
+    bench.tune()
+    job = bench.ended("tune", "HyperParameterTuning")
+    assert job["HyperParameterTuningJobStatus"] == "Completed"
+    assert [child["TrainingJobStatus"] for child in children(bench)] == ["Completed", "Stopped"]
+    assert job["BestTrainingJob"]["TrainingJobStatus"] == "Completed"
 
 
 def test_internal_errors_count_as_retryable(bench: Bench) -> None:
