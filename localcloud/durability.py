@@ -16,9 +16,10 @@ from typing import Any
 from localcloud import hooks, objects
 from localcloud.events import Events
 from localcloud.generations import Generations, StateUnreadable
+from localcloud.interrupted import Interrupted
 from localcloud.retention import Retention
 from localcloud.snapshots import Lock, Snapshots
-from localcloud.store import Scope, Store
+from localcloud.store import Store
 
 logger = logging.getLogger("localcloud.durability")
 
@@ -26,13 +27,6 @@ STATE = "state"
 OBJECTS = "s3"
 UPLOADS = "s3-uploads"
 SAGEMAKER = "sagemaker"
-
-INTERRUPTED = "Localcloud.Interrupted"
-INTERRUPTED_CAUSE = (
-    "localcloud was stopped in the middle of this execution. Nothing is wrong with it: redrive it "
-    "(aws stepfunctions redrive-execution --execution-arn {arn}), which goes on at the state that was interrupted, or "
-    "start it again."
-)
 
 # What MiniStack's own states leave out.
 MORE = ("s3.uploads", "s3.retention", "s3.legal_hold")
@@ -74,7 +68,7 @@ class Durability:
         self._store = store
         self._events = events
         self._restored = restored
-        self._interrupted: list[tuple[Scope, dict[str, Any]]] = []
+        self._interrupted = Interrupted()
         self.snapshots = Snapshots(
             self._generations,
             self._states,
@@ -168,17 +162,12 @@ class Durability:
                 raise self._unreadable(name, "it was written by a newer MiniStack")
             if name == SAGEMAKER:
                 continue
-            running = _running(state["content"]) if name == "stepfunctions" else []
+            self._interrupted.look(name, state["content"])
             try:
                 hooks.get("app.module")(modules[name]).load_persisted_state(state["content"])
             except Exception as error:
                 raise self._unreadable(name, f"{type(error).__name__}: {error}") from error
-            for scope, execution in running:
-                # MiniStack fails it in silence; here it fails with its event, once that can be received.
-                execution.update(status="RUNNING", stopDate=None)
-                execution.pop("error", None)
-                execution.pop("cause", None)
-                self._interrupted.append((scope, execution))
+        self._interrupted.restored()
         for name, content in states.get("more", {}).items():
             hooks.get(name).update(content)
         if SAGEMAKER in states:
@@ -192,27 +181,9 @@ class Durability:
         )
 
     def _tell(self) -> None:
-        """Fail the executions that were cut off, as Step Functions would, and let SageMaker's events go."""
-        for scope, execution in self._interrupted:
-            try:
-                with hooks.acting_in(scope):
-                    cause = INTERRUPTED_CAUSE.format(arn=execution["executionArn"])
-                    hooks.get("states.fail")(execution, INTERRUPTED, cause)
-            except Exception:
-                logger.exception("%s could not be failed", execution["executionArn"])
-            logger.warning("%s was cut off by a restart", execution["executionArn"])
-        self._interrupted.clear()
+        """Fail what was cut off, now that whoever waits for it can hear of it, and let SageMaker's events go."""
+        self._interrupted.tell()
         self._events.release()
-
-
-def _running(content: Mapping[str, Any]) -> list[tuple[Scope, dict[str, Any]]]:
-    """The executions of a saved state that were under way."""
-    found = content.get("executions")
-    return [
-        (Scope(key[0], key[1]), execution)
-        for key, execution in getattr(found, "_data", {}).items()
-        if execution.get("status") == "RUNNING"
-    ]
 
 
 def _not_served() -> set[str]:

@@ -95,6 +95,15 @@ HOOKS = {
     "responses.account": Hook(_RESPONSES, "get_account_id", ()),
     "responses.region": Hook(_RESPONSES, "get_region", ()),
     "responses.scope": Hook(_RESPONSES, "request_scope", ("account_id", "region")),
+    "responses.now": Hook(_RESPONSES, "now_iso", ()),
+    "cloudformation.event": Hook(
+        "ministack.services.cloudformation.stacks",
+        "_add_event",
+        (
+            *("stack_id", "stack_name", "logical_id", "resource_type", "status", "reason", "physical_id"),
+            "detailed_status",
+        ),
+    ),
     "cloudformation.types": Hook(_PROVISIONERS, "_RESOURCE_HANDLERS", kind=dict),
     "cloudformation.replaced": Hook(_PROVISIONERS, "_delete_predecessor", ("delete_fn", "args", "kwargs")),
     "cloudformation.in_thread": Hook(_STACKS, "_runs_on_worker_thread", ("resource_type",)),

@@ -30,6 +30,8 @@ logger = logging.getLogger("localcloud")
 HOST = "127.0.0.1"
 STATE_FILE = "localcloud.json"
 LOCK_FILE = "localcloud.lock"
+# How long a stop waits for requests that are being answered, so that their effects are saved.
+DRAIN_SECONDS = 1.0
 # Where the server answers about itself.
 STATUS_PATH = "/_localcloud/status"
 TEMPORARY = "tmp"
@@ -184,6 +186,7 @@ class _Server:
         self._endpoint = endpoint
         self._durability: Any = None
         self._stopping = False
+        self._answering = 0
 
     async def run(self) -> None:
         """Serve until told to stop."""
@@ -208,6 +211,9 @@ class _Server:
             logger.info("stopping")
             await asyncio.to_thread(plugged.sagemaker.endpoints.deliver)  # through the front door, still open
             self._stopping = True
+            deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
+            while self._answering and asyncio.get_running_loop().time() < deadline:
+                await asyncio.sleep(0.01)
             await asyncio.to_thread(plugged.close)
 
         logging.getLogger("persistence").setLevel(logging.WARNING)  # a line for each of a hundred services
@@ -234,8 +240,12 @@ class _Server:
                 else:
                     # Before, as it may take long, and after, as only then all of it is done.
                     self._durability.on_request(scope.get("method", ""), scope["headers"])
-                    await application(scope, receive, send)
-                    self._durability.on_request(scope.get("method", ""), scope["headers"])
+                    self._answering += 1
+                    try:
+                        await application(scope, receive, send)
+                    finally:
+                        self._answering -= 1
+                        self._durability.on_request(scope.get("method", ""), scope["headers"])
                 return
 
             async def announce(message: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ import types
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from localcloud import hooks
 
@@ -32,7 +32,7 @@ class _Layers:
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
-    def unpacked(self, layer: BinaryIO) -> Path:
+    def unpacked(self, layer: io.BytesIO | io.BufferedReader) -> Path:
         """The folder that holds the layer; unpacks it if nobody has yet.
 
         Twenty workers may start at once: a layer, which may be large, is not read into memory for each.

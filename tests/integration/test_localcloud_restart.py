@@ -212,6 +212,29 @@ def allow_events(url: str) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
+def test_stack_that_was_being_made_can_be_deleted(mortal: Cloud) -> None:
+    waits = {
+        "Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"},
+        "Wait": {
+            "Type": "AWS::CloudFormation::WaitCondition",
+            "Properties": {"Handle": {"Ref": "Handle"}, "Timeout": "3600"},
+        },
+    }
+    stacks = mortal.client("cloudformation")
+    stacks.create_stack(StackName="waits", TemplateBody=json.dumps({"Resources": waits}))
+    restart(mortal)
+    stacks = mortal.client("cloudformation")
+
+    def failed() -> bool:
+        return bool(stacks.describe_stacks(StackName="waits")["Stacks"][0]["StackStatus"] == "CREATE_FAILED")
+
+    wait_for(failed)
+    newest = stacks.describe_stack_events(StackName="waits")["StackEvents"][0]
+    assert "localcloud was stopped" in newest["ResourceStatusReason"]
+    stacks.delete_stack(StackName="waits")
+    stacks.get_waiter("stack_delete_complete").wait(StackName="waits", WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+
+
 def test_reset_is_not_undone_by_a_kill(mortal: Cloud) -> None:
     saved(mortal)
     daemon.reset(mortal.running.directory)
