@@ -112,3 +112,34 @@ def test_what_cannot_be_searched_for_is_refused(jobs: Bench) -> None:
         jobs.call("Search", Resource="FeatureGroup")
     with pytest.raises(ValidationException, match="needs a Value"):
         found(jobs, ("TrainingJobName", "Equals"))
+
+
+def test_every_kind_of_resource_can_be_searched_for(bench: Bench) -> None:
+    bench.runtime.act = lambda spec, say: say("loss=1") or 0  # type: ignore[func-returns-value]
+    bench.call("CreateExperiment", ExperimentName="exp")
+    bench.call("CreateTrial", ExperimentName="exp", TrialName="try")
+    bench.process("prepare", ExperimentConfig={"ExperimentName": "exp", "TrialName": "try"})
+    bench.ended("prepare", "Processing")
+    bench.tune()
+    bench.ended("tune", "HyperParameterTuning")
+    bench.call("CreateModelPackageGroup", ModelPackageGroupName="fleet", Tags=[{"Key": "team", "Value": "x"}])
+    bench.call("CreateModelPackage", ModelPackageGroupName="fleet", CustomerMetadataProperties={"commit": "abc"})
+
+    def one(
+        resource: str, member: str, name: str, operator: str = "Exists", value: str | None = None
+    ) -> dict[str, Any]:
+        condition = {"Name": name, "Operator": operator} | ({"Value": value} if value else {})
+        [found] = bench.call("Search", Resource=resource, SearchExpression={"Filters": [condition]})["Results"]
+        document: dict[str, Any] = found[member]
+        return document
+
+    assert one("Experiment", "Experiment", "ExperimentName")["ExperimentName"] == "exp"
+    [summary] = one("ExperimentTrial", "Trial", "TrialName")["TrialComponentSummaries"]
+    assert summary["TrialComponentName"] == "prepare-aws-processing-job"
+    detail = one("ExperimentTrialComponent", "TrialComponent", "Parents.TrialName", "Equals", "try")["SourceDetail"]
+    assert detail["ProcessingJob"]["ProcessingJobName"] == "prepare"
+    tuned = one("HyperParameterTuningJob", "HyperParameterTuningJob", "BestTrainingJob.TrainingJobName")
+    assert tuned["TrainingJobStatusCounters"]["Completed"] == 4
+    version = one("ModelPackage", "ModelPackage", "CustomerMetadataProperties.commit", "Equals", "abc")
+    assert version["ModelPackageVersion"] == 1
+    assert one("ModelPackageGroup", "ModelPackageGroup", "Tags.team", "Equals", "x")["ModelPackageGroupName"] == "fleet"
