@@ -27,7 +27,7 @@ class EndpointConfigs:
         "CreateEndpointConfig": "AsyncInferenceConfig, ExplainerConfig and variants without a model (inference "
         "components) are refused. ServerlessConfig is served by one process that stays. Accepted without effect: "
         "InstanceType, volumes, accelerators, core dumps, managed scaling, RoutingConfig (always least outstanding "
-        "requests), VpcConfig, MetricsConfig (metrics are there at once)."
+        "requests), VpcConfig, MetricsConfig (metrics are there at once), ModelDataDownloadTimeoutInSeconds."
     }
 
     def __init__(self, platform: Platform, tags: Tags) -> None:

@@ -66,8 +66,8 @@ class Endpoints:
         "UpdateEndpointWeightsAndCapacities",
     )
     partial: ClassVar[dict[str, str]] = {
-        "UpdateEndpoint": "RollingUpdatePolicy shifts all traffic at once, with its WaitIntervalInSeconds as the time "
-        "to bake.",
+        "UpdateEndpoint": "RollingUpdatePolicy moves the traffic in batches, but starts all new servers before the "
+        "first; RollbackMaximumBatchSize has no effect.",
         "CreateEndpoint": "a server that ends three times before it is healthy is given up at once, not after the "
         "health check's time. A variant has at most as many processes as `localcloud start --instances` says (4), "
         "however many instances it asks for.",
@@ -238,6 +238,7 @@ class Endpoints:
                                 "configuration."
                             )
                         record["_pending"] = None
+                    self._router.set(scope, record["EndpointName"], Route(()))  # known, not there yet
                     again.append((scope, record))
         for scope, record in again:
             self._in_background(record["EndpointName"], functools.partial(self._create, scope, record))
@@ -291,6 +292,7 @@ class Endpoints:
         try:
             fleets = self._launch(scope, record["EndpointName"], record["_plan"])
         except Unhealthy as error:
+            self._router.remove(scope, record["EndpointName"])
             self._settle(scope, record, "Failed", str(error))
             return
         if not self._goes_live(scope, record, fleets, record["_plan"]):
@@ -466,7 +468,10 @@ class Endpoints:
                 self._live[scope, name] = Live(fleets, capture or self._capture(scope, name, plan))
                 self._instances.start()
         if not wanted:
+            self._router.forget(scope, record["EndpointName"], fleets.values())
             _stop(list(fleets.values()), 0.5)
+            if capture is not None:
+                capture.close(deliver=False)
         return wanted
 
     # --- inside: what there is ---

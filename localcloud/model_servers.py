@@ -16,7 +16,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -285,12 +285,17 @@ class Fleet:
         self._shrink(count)
         return None
 
-    def take(self) -> ModelServer | None:
-        """An instance for one request, the one with the fewest in flight; None when none is ready. Give it back."""
+    def take(self, failed: Sequence[ModelServer] = ()) -> ModelServer | None:
+        """An instance for one request, the one with the fewest in flight; None when none is ready. Give it back.
+
+        Args:
+            failed: instances to be asked only when there is no other.
+        """
         with self._lock:
             ready = [server for server in self._servers if server.ready]
             if not ready:
                 return None
+            ready = [server for server in ready if server not in failed] or ready
             self._turn += 1
             offset = self._turn % len(ready)
             server = min(ready[offset:] + ready[:offset], key=lambda each: each.in_flight)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,8 @@ class Route:
     """Where an endpoint's requests go at present.
 
     Args:
-        targets: production variants; during a traffic shift the old and the new fleet of a variant.
+        targets: production variants; during a traffic shift the old and the new fleet of a variant; none while the
+            endpoint's servers are being started again.
         shadow: gets a copy of some requests, its answers are dropped.
         shadow_share: which share of the requests the shadow gets.
         capture: what keeps requests and answers; None without Data Capture.
@@ -50,6 +51,10 @@ class Route:
 
 class NoSuchEndpoint(LookupError):
     """The endpoint has no route."""
+
+
+class NotThereYet(LookupError):
+    """The endpoint's servers are being started again."""
 
 
 class NoSuchVariant(LookupError):
@@ -78,6 +83,14 @@ class Router:
         with self._lock:
             return self._routes.pop((scope, endpoint), None)
 
+    def forget(self, scope: Scope, endpoint: str, fleets: Iterable[Fleet]) -> None:
+        """Send no more requests to these fleets, whoever has the endpoint's name now."""
+        gone = set(fleets)
+        with self._lock:
+            route = self._routes.get((scope, endpoint))
+            if route is not None and any(target.fleet in gone for target in route.targets):
+                del self._routes[scope, endpoint]
+
     def enter(self, scope: Scope, endpoint: str, variant: str | None = None) -> tuple[Route, Target, bool]:
         """Choose for one request; its fleets are entered and must be left.
 
@@ -86,12 +99,15 @@ class Router:
 
         Raises:
             NoSuchEndpoint: nothing serves it.
+            NotThereYet: its servers are being started again.
             NoSuchVariant: the variant asked for is not there.
         """
         with self._lock:
             route = self._routes.get((scope, endpoint))
             if route is None:
                 raise NoSuchEndpoint(endpoint)
+            if not route.targets:
+                raise NotThereYet(endpoint)
             target = choose(route.targets, variant)
             shadowed = route.shadow is not None and random.random() < route.shadow_share
             target.fleet.enter()

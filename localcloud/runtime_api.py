@@ -26,7 +26,7 @@ from localcloud.data_capture import Exchange
 from localcloud.endpoints import LOG_GROUP
 from localcloud.errors import ApiError
 from localcloud.model_servers import ModelServer
-from localcloud.router import NoSuchEndpoint, NoSuchVariant, Route, Router, Target
+from localcloud.router import NoSuchEndpoint, NoSuchVariant, NotThereYet, Route, Router, Target
 from localcloud.store import Scope
 
 logger = logging.getLogger("localcloud.serving")
@@ -148,6 +148,10 @@ class Runtime:
             route, target, shadowed = self._router.enter(scope, endpoint, headers.get(_VARIANT))
         except NoSuchEndpoint:
             raise _invalid(f"Endpoint {endpoint} of account {scope.account} not found.") from None
+        except NotThereYet:
+            raise Refused(
+                "ServiceUnavailable", 503, f"The servers of endpoint {endpoint} are being started again; try again."
+            ) from None
         except NoSuchVariant as error:
             named = f"Variant {error} not found" if str(error) else "No variant with a weight above 0 found"
             raise _invalid(f"{named} for endpoint {endpoint} of account {scope.account}.") from None
@@ -199,8 +203,9 @@ def ask(
     A connection that the server closed while it was idle, or a server that has just gone, is no failure of the request:
     it was not answered by anybody, and goes to the next. Status 0 is no answer in time, as AWS reports it.
     """
+    failed: list[ModelServer] = []
     for attempt in range(3):
-        server = target.fleet.take()
+        server = target.fleet.take(failed)
         if server is None:
             return None, None
         begin = time.perf_counter()
@@ -217,6 +222,7 @@ def ask(
             if attempt == 2 or (attempt and not server.ready):
                 message = f"The server closed the connection without an answer ({type(error).__name__}).".encode()
                 return Answer(502, {}, message, time.perf_counter() - begin), server
+            failed.append(server)
             time.sleep(0.01)  # time to learn that the process has ended
         finally:
             target.fleet.give_back(server)

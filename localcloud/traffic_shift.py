@@ -1,6 +1,7 @@
 """Blue/green deployment: how traffic moves from the old servers to the new, and when it goes back.
 
-docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green.html
+docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green.html. A rolling update, which on AWS replaces
+instances in batches, moves the traffic in batches here; the new servers are all there before.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ class Shift:
         self.wait = float(routing.get("WaitIntervalInSeconds", rolling.get("WaitIntervalInSeconds", 0)))
         self.termination_wait = float(policy.get("TerminationWaitInSeconds", 0))
         self.longest = float((policy or rolling).get("MaximumExecutionTimeoutInSeconds", 28_800))
-        self.kind = routing.get("Type", "ALL_AT_ONCE")
-        self._size = routing.get("CanarySize") or routing.get("LinearStepSize") or {}
+        self.kind = "LINEAR" if rolling else routing.get("Type", "ALL_AT_ONCE")
+        self._size = routing.get("CanarySize") or routing.get("LinearStepSize") or rolling.get("MaximumBatchSize") or {}
 
     def stages(self, instances: int = 1) -> list[float]:
         """The new servers' share of the traffic after each step; the last is 1."""
         if self.kind == "ALL_AT_ONCE" or not self._size:
             return [1.0]
-        step = self._size["Value"] / (100 if self._size["Type"] == "CAPACITY_PERCENT" else max(1, instances))
+        step = min(1.0, self._size["Value"] / (100 if self._size["Type"] == "CAPACITY_PERCENT" else max(1, instances)))
         if self.kind == "CANARY":
             return [step, 1.0]
         count = max(1, round(1 / step + 0.499))

@@ -223,6 +223,11 @@ def blue_green(kind: str, size: tuple[str, int] | None = None, wait: int = 0) ->
         (blue_green("CANARY", ("INSTANCE_COUNT", 1)), 4, [0.25, 1.0]),
         (blue_green("LINEAR", ("CAPACITY_PERCENT", 25)), 4, [0.25, 0.5, 0.75, 1.0]),
         (blue_green("LINEAR", ("CAPACITY_PERCENT", 40)), 4, [0.4, 0.8, 1.0]),
+        (
+            {"RollingUpdatePolicy": {"MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1}}},
+            2,
+            [0.5, 1.0],
+        ),
     ],
 )
 def test_traffic_moves_in_stages(deployment: dict[str, Any] | None, instances: int, stages: list[float]) -> None:
