@@ -72,22 +72,21 @@ class Search:
                 f"localcloud does not search for the resource {request['Resource']}, but for "
                 f"{', '.join(sorted(KINDS))}."
             )
+        expression, by = request.get("SearchExpression"), request.get("SortBy", "LastModifiedTime")
         with self._store.lock:
             found = [self._document(scope, kind, record) for record in self._store.table(scope, kind.kind).values()]
-        expression = request.get("SearchExpression")
-        if expression is not None:
-            found = [document for document in found if _matches(document, expression)]
-        by = request.get("SortBy", "LastModifiedTime")
-        ordered = [{"_by": next(_values(document, by), None), "_document": document} for document in found]
-        chosen, token = listing.page(ordered, {**request, "SortBy": "by"}, sort={"by": "_by"})
-        return {
-            "Results": [{kind.member: each["_document"]} for each in chosen],
-            "NextToken": token,
-            "TotalHits": {"Value": len(found), "Relation": "EqualTo"},
-        }
+            if expression is not None:
+                found = [document for document in found if _matches(document, expression)]
+            ordered = [{"_by": _sortable(document, by), "_document": document} for document in found]
+            chosen, token = listing.page(ordered, {**request, "SortBy": "by"}, sort={"by": "_by"})
+            return {
+                "Results": [{kind.member: copy.deepcopy(each["_document"])} for each in chosen],
+                "NextToken": token,
+                "TotalHits": {"Value": len(found), "Relation": "EqualTo"},
+            }
 
     def _document(self, scope: Scope, kind: Kind, record: Record) -> Record:
-        """A resource as Search gives it."""
+        """A resource as Search gives it, sharing what the store holds."""
         shape: Any = service_model("sagemaker").shape_for(kind.shape or kind.member)
         whole = {**record, **self._describe(kind.kind, scope, record)}
         whole["Tags"] = [{"Key": key, "Value": value} for key, value in self._tags.of(scope, record["Arn"]).items()]
@@ -97,7 +96,7 @@ class Search:
             whole.update(self._source_detail(scope, record))
         if kind.kind == TRIAL.kind:
             whole["TrialComponentSummaries"] = self._components(scope, record["TrialName"])
-        return copy.deepcopy(project(shape, whole))
+        return project(shape, whole)
 
     def _source_detail(self, scope: Scope, component: Record) -> Record:
         """A component's job, in full."""
@@ -117,6 +116,16 @@ class Search:
             for each in self._store.table(scope, COMPONENT.kind).values()
             if trial in each.get("_trials", {})
         ]
+
+
+def _sortable(document: Record, path: str) -> tuple[int, Any] | None:
+    """A property's value such that values of different types can be ordered."""
+    value = next(_values(document, path), None)
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return 0, value.timestamp()
+    return (0, value) if isinstance(value, int | float) else (1, str(value))
 
 
 def _matches(document: Record, expression: Mapping[str, Any]) -> bool:

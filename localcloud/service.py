@@ -140,10 +140,7 @@ class SageMaker:
 
     def _described(self, kind: str, scope: Scope, record: Record) -> Record:
         """A record as its Describe operation gives it, where that is more than the record."""
-        for family in (self.training, self.tuning):
-            if kind == family.names.kind:
-                return family.describe(scope, record)
-        return {}
+        return self.tuning.describe(scope, record) if kind == self.tuning.names.kind else {}
 
     def restored(self) -> None:
         """After a restart with kept state: fail the jobs that the restart has cut off."""

@@ -107,6 +107,14 @@ def test_results_come_sorted_and_in_pages(jobs: Bench) -> None:
     assert [each["TrainingJob"]["TrainingJobName"] for each in rest["Results"]] == ["a"]
 
 
+def test_results_are_sorted_by_values_of_any_type(bench: Bench) -> None:
+    for name, value in (("a", {"NumberValue": 10.0}), ("b", {"StringValue": "ten"}), ("c", {"NumberValue": 9.0})):
+        bench.call("CreateTrialComponent", TrialComponentName=name, Parameters={"p": value})
+    bench.call("CreateTrialComponent", TrialComponentName="d")
+    answer = bench.call("Search", Resource="ExperimentTrialComponent", SortBy="Parameters.p", SortOrder="Ascending")
+    assert [each["TrialComponent"]["TrialComponentName"] for each in answer["Results"]] == ["d", "c", "a", "b"]
+
+
 def test_what_cannot_be_searched_for_is_refused(jobs: Bench) -> None:
     with pytest.raises(ValidationException, match="does not search for the resource FeatureGroup"):
         jobs.call("Search", Resource="FeatureGroup")
