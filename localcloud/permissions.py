@@ -26,6 +26,7 @@ _MEMBERS = {
     "ListTrainingJobsForHyperParameterTuningJob": ("HyperParameterTuningJob", "HyperParameterTuningJobName"),
     "AssociateTrialComponent": ("TrialComponent", "TrialComponentName"),
     "DisassociateTrialComponent": ("TrialComponent", "TrialComponentName"),
+    "BatchPutMetrics": ("TrialComponent", "TrialComponentName"),
 }
 _ROLE_MEMBERS = frozenset({"RoleArn", "ExecutionRoleArn"})
 # Condition keys whose values stand in the request: the key, and the members that hold them at any depth.

@@ -41,6 +41,7 @@ ARN = "arn:aws:sagemaker:eu-west-1:123456789012:"
         ("CreateExperiment", {"ExperimentName": "x"}, "experiment/x"),
         ("DescribeTrial", {"TrialName": "t"}, "experiment-trial/t"),
         ("UpdateTrialComponent", {"TrialComponentName": "c"}, "experiment-trial-component/c"),
+        ("BatchPutMetrics", {"TrialComponentName": "c", "MetricData": []}, "experiment-trial-component/c"),
         ("AddTags", {"ResourceArn": f"{ARN}model/m", "Tags": []}, "model/m"),
     ],
 )
