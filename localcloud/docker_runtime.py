@@ -17,11 +17,12 @@ import io
 import logging
 import os
 import re
+import selectors
 import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -247,9 +248,9 @@ class DockerContainer:
         self._id = identity
         self._base = spec.base_dir
         self._image = str(spec.image.docker)
-        self._lines = Lines(
-            on_line, lambda trouble: runtime.note(f"The listener of container {spec.name} failed on a line:\n{trouble}")
-        )
+        self._on_line = on_line
+        self._name = spec.name
+        self._last_error = ""
         self._done = threading.Event()
         self._code: int | None = None
         # The output from its beginning, and with it the start: there is no moment between the two.
@@ -258,7 +259,7 @@ class DockerContainer:
             env=dict(self._engine.environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,
             start_new_session=True,
         )
         threading.Thread(target=self._follow, name=f"container-{identity[:12]}", daemon=True).start()
@@ -296,20 +297,16 @@ class DockerContainer:
 
     def _follow(self) -> None:
         """Deliver the output; at its end learn the exit code, remove the container and take its files over."""
-        assert self._attached.stdout is not None
         code = -1
         try:
-            with self._attached.stdout as output:
-                while data := os.read(output.fileno(), 1 << 16):
-                    self._lines.feed(data)
-            self._lines.end()
+            self._deliver()
             code = self._attached.wait()
             state = self._state()
             if state.get("Running"):
                 self._runtime.note(f"Lost sight of container {self._id}, which runs on: the rest of its output is lost")
                 self._engine.run("wait", self._id, seconds=10**7)
                 state = self._state()
-            code = int(state.get("ExitCode", code))
+            code = int(state["ExitCode"]) if _ran(state) else self._not_started(code)
             self.out_of_memory = bool(state.get("OOMKilled"))
         except EngineError as error:
             self._runtime.note(f"The engine does not tell how container {self._id} ended: {error}")
@@ -320,9 +317,42 @@ class DockerContainer:
             self._code = code
             self._done.set()
 
+    def _deliver(self) -> None:
+        """The output to its end. Its two streams have a pipe each: in one, one's lines would break into the other's."""
+        assert self._attached.stdout is not None
+        assert self._attached.stderr is not None
+
+        def on_error(line: str) -> None:
+            self._last_error = line
+            self._on_line(line)
+
+        with selectors.DefaultSelector() as selector, self._attached.stdout as stdout, self._attached.stderr as stderr:
+            selector.register(stdout, selectors.EVENT_READ, Lines(self._on_line, self._complain))
+            selector.register(stderr, selectors.EVENT_READ, Lines(on_error, self._complain))
+            while selector.get_map():
+                for key, _ in selector.select():
+                    if data := os.read(key.fd, 1 << 16):
+                        key.data.feed(data)
+                    else:
+                        key.data.end()
+                        selector.unregister(key.fileobj)
+
+    def _complain(self, trouble: str) -> None:
+        self._runtime.note(f"The listener of container {self._name} failed on a line:\n{trouble}")
+
+    def _not_started(self, code: int) -> int:
+        """Docker's exit code for a command that could not be run, which Podman's `start` does not give."""
+        said = self._last_error.lower()
+        return 127 if "not found" in said else 126 if "permission denied" in said else code
+
     def _state(self) -> dict[str, Any]:
         found = self._engine.inspect("container", self._id)
         return dict(found["State"]) if found else {}
+
+
+def _ran(state: Mapping[str, Any]) -> bool:
+    """Whether a container has ever run, or Docker says with which code it did not."""
+    return bool(state) and (bool(state.get("ExitCode")) or not str(state.get("StartedAt", "")).startswith("0001-"))
 
 
 def remove_left(engine: Engine, directory: Path) -> int:

@@ -86,12 +86,13 @@ class Engine:
     def inspect(self, kind: str, name: str) -> dict[str, Any] | None:
         """The engine's description of an "image" or a "container"; None when it has none of that name."""
         try:
-            found: dict[str, Any] = json.loads(self.run(kind, "inspect", "--format", "{{json .}}", "--", name))
+            # Without a format, on which the engines differ.
+            found: list[dict[str, Any]] = json.loads(self.run(kind, "inspect", "--", name))
         except EngineError as error:
             if f"no such {kind}" in str(error).lower() or "not known" in str(error).lower():
                 return None
             raise
-        return found
+        return found[0] if found else None
 
     def containers(self, label: str) -> list[str]:
         """The ids of all containers, running or not, with a label ("key=value")."""

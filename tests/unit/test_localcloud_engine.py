@@ -110,7 +110,7 @@ def test_in_docker_desktop_the_machine_goes_by_another_name(
         "test-docker",
         {**DOCKER, "OperatingSystem": system},
         create=f'printf "%s\\n" "$@" > {calls}; echo the-id',
-        container="""echo '{"State": {"Running": false, "ExitCode": 0, "OOMKilled": false}}'""",
+        container="""echo '[{"State": {"Running": false, "ExitCode": 0, "OOMKilled": false}}]'""",
     )
     runtime = DockerRuntime(machine.find(), tmp_path)
     given = {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566", "OTHER": "http://127.0.0.1:1"}
@@ -132,11 +132,11 @@ def test_a_command_that_fails_is_told_in_the_engines_words(machine: Machine) -> 
 
 
 def test_an_image_is_found_by_its_uri_before_the_image_maps_name(machine: Machine) -> None:
-    described = '{"Id": "sha256:%s", "Config": {"Entrypoint": ["run"], "Cmd": ["serve"]}}'
+    described = '[{"Id": "sha256:%s", "Config": {"Entrypoint": ["run"], "Cmd": ["serve"]}}]'
     machine.engine(
         "test-docker",
         DOCKER,
-        image=f"case $6 in uri:1) echo '{described % 1}' ;; tag:1) echo '{described % 2}' ;; "
+        image=f"case $4 in uri:1) echo '{described % 1}' ;; tag:1) echo '{described % 2}' ;; "
         "*) echo 'Error: No such image' >&2; exit 1 ;; esac",
     )
     mapped = Image("mapped", ("python",), docker="tag:1", build="docker build -t tag:1 .")

@@ -52,7 +52,7 @@ if [ -e {label} ]; then cat {label}; else echo 'No such image' >&2; exit 1; fi
 
 
 def has(label: Path, fingerprint: str) -> None:
-    label.write_text(json.dumps({"Id": "1", "Config": {"Labels": {"onwing.sources": fingerprint}}}))
+    label.write_text(json.dumps([{"Id": "1", "Config": {"Labels": {"onwing.sources": fingerprint}}}]))
 
 
 def test_a_missing_image_is_built_from_the_root_under_the_name_in_the_image_map(
