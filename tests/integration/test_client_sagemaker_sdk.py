@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(900)  # the SDK's imports and waits add up, on 
 
 
 def run(cloud: Cloud, directory: Path, script: str, *arguments: str) -> dict[str, Any]:
-    """What a script that uses the SDK says on its last line."""
+    """What came of a script that uses the SDK."""
     assert PYTHON.exists(), f"{PYTHON} is missing: make .venvs/sdk/.stamp"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment |= cloud.environment | {"SAGEMAKER_USER_CONFIG_OVERRIDE": str(HERE / "sdk/config.yaml")}
@@ -38,7 +38,7 @@ def run(cloud: Cloud, directory: Path, script: str, *arguments: str) -> dict[str
         timeout=800,
     )
     assert ran.returncode == 0, f"{ran.stdout[-4000:]}\n{ran.stderr[-4000:]}"
-    result: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads((directory / "result.json").read_text())
     return result | {"errors": ran.stderr}
 
 

@@ -1,6 +1,6 @@
 """What a data scientist writes with the SageMaker SDK: train with AWS's own image, deploy the script with it, predict.
 
-Usage: deploy.py BUCKET. The last line of the output is a JSON object with what came of it.
+Usage: deploy.py BUCKET. What came of it goes to result.json.
 """
 
 import json
@@ -57,4 +57,4 @@ endpoint.delete()
 endpoint.wait_for_delete()
 config.delete()
 model.delete()
-print(json.dumps(result))
+Path("result.json").write_text(json.dumps(result))

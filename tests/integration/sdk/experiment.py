@@ -2,7 +2,7 @@
 
 Nothing here knows of localcloud, but for the bucket, which the SDK would otherwise ask AWS's own STS address about.
 
-Usage: experiment.py BUCKET. The last line of the output is a JSON object with what came of it.
+Usage: experiment.py BUCKET. What came of it goes to result.json.
 """
 
 import json
@@ -145,4 +145,4 @@ lines = boto3.client("logs").filter_log_events(
     logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=f"{job.training_job_name}/"
 )["events"]
 RESULT["log"] = [event["message"] for event in lines if event["message"].startswith("alpha=")]
-print(json.dumps(RESULT))
+Path("result.json").write_text(json.dumps(RESULT))
