@@ -145,7 +145,7 @@ class Durability:
 
             return tell
 
-        for name in ("states.event", "events.dispatch"):
+        for name in ("states.event", "events.dispatch", "app.call"):
             hooks.replace(name, telling)
         self._store.on_change = changed
 
