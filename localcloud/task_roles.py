@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from localcloud import hooks
+from localcloud import workflow
 from localcloud.errors import ApiError
 from localcloud.hooks import StatesError, TaskRun
 from localcloud.identity import Denied, Identity, NotAssumable, Service, Session
@@ -67,10 +67,11 @@ class TaskRoles:
             StatesError: Step Functions cannot assume the role.
         """
         scope = self._current_scope()
-        machine = hooks.get("states.machines").get(run.execution.get("stateMachineArn", "")) or {}
-        role = machine.get("roleArn")
+        execution = run.execution
+        started = workflow.revision(execution) if "stateMachineArn" in execution else execution
+        role = started.get("roleArn")
         if not role:
-            return self._identity.root(scope)  # a state tried out by itself (TestState)
+            return self._identity.root(scope)  # a state tried out by itself, without a role
         try:
             return self._identity.session(scope, role, SERVICE)
         except NotAssumable as error:
