@@ -19,7 +19,7 @@ from localcloud import daemon
 from localcloud.testing import Cloud, wait_for
 
 COMMANDS = ("start", "stop", "status", "env", "logs", "reset")
-# What a localcloud that has nothing to do may take; measured 150 to 170 MB with Python 3.11.
+# What a localcloud that has nothing to do may take; measured: 95 MB with Python 3.11.
 IDLE_MEGABYTES = 200
 
 
