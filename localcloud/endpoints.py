@@ -7,7 +7,6 @@ docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green.html (u
 from __future__ import annotations
 
 import copy
-import functools
 import logging
 import re
 import threading
@@ -15,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from localcloud import endpoint_configs, listing, metrics, serving_plans
 from localcloud.api import project, service_model
@@ -116,7 +115,7 @@ class Endpoints:
             self._tags.put(scope, arn, request.get("Tags", []))
             table[name] = record
         self._emit(scope, record)
-        self._in_background(name, lambda: self._create(scope, record))
+        self._in_background(self._create, scope, record)
         return {"EndpointArn": arn}
 
     def describe_endpoint(self, scope: Scope, request: Record) -> Record:
@@ -145,7 +144,7 @@ class Endpoints:
                 record["EndpointStatus"] = "Deleting"
         self._router.remove(scope, record["EndpointName"])
         self._emit(scope, record)
-        self._in_background(record["EndpointName"], lambda: self._delete(scope, record))
+        self._in_background(self._delete, scope, record)
         return {}
 
     def update_endpoint(self, scope: Scope, request: Record) -> Record:
@@ -177,7 +176,7 @@ class Endpoints:
                 record.pop("FailureReason", None)
                 record["_pending"] = {"plan": plan, "start": now(), "status": "Creating", "deployment": deployment}
         self._emit(scope, record)
-        self._in_background(record["EndpointName"], lambda: self._update(scope, record))
+        self._in_background(self._update, scope, record)
         return {"EndpointArn": record["EndpointArn"]}
 
     def update_endpoint_weights_and_capacities(self, scope: Scope, request: Record) -> Record:
@@ -207,7 +206,7 @@ class Endpoints:
             if not grown:
                 self._set_route(scope, record)
         self._emit(scope, record)
-        self._in_background(record["EndpointName"], lambda: self._rescale(scope, record, before, grown))
+        self._in_background(self._rescale, scope, record, before, grown)
         return {"EndpointArn": record["EndpointArn"]}
 
     # --- the server's life ---
@@ -241,7 +240,7 @@ class Endpoints:
                     self._router.set(scope, record["EndpointName"], Route(()))  # known, not there yet
                     again.append((scope, record))
         for scope, record in again:
-            self._in_background(record["EndpointName"], functools.partial(self._create, scope, record))
+            self._in_background(self._create, scope, record)
 
     def forget_all(self) -> None:
         """End every server and want nothing of the endpoints any more (a reset)."""
@@ -644,17 +643,23 @@ class Endpoints:
             deployment = {**detail, "PendingDeploymentSummary": pending}
             events.emit(scope, "SageMaker Endpoint Deployment State Change", arn, deployment)
 
-    def _in_background(self, name: str, work: Callable[[], None]) -> None:
+    def _in_background(self, work: Callable[..., None], scope: Scope, record: Record, *more: Any) -> None:
+        """Run a change in a thread of its own; whatever goes wrong, the endpoint settles."""
+
         def guarded() -> None:
             try:
-                work()
-            except Exception:
-                logger.exception("endpoint %s: an error of localcloud itself", name)
+                work(scope, record, *more)
+            except Exception as error:
+                logger.exception("endpoint %s: an error of localcloud itself", record["EndpointName"])
+                status = "Failed" if record["EndpointStatus"] in ("Creating", "SystemUpdating") else "InService"
+                with self._store.changing(record):
+                    record["_pending"] = None
+                self._settle(scope, record, status, f"InternalServerError: {type(error).__name__}: {error}")
             finally:
                 with self._lock:
                     self._threads.discard(threading.current_thread())
 
-        thread = threading.Thread(target=guarded, name=f"endpoint-{name}", daemon=True)
+        thread = threading.Thread(target=guarded, name=f"endpoint-{record['EndpointName']}", daemon=True)
         with self._lock:
             self._threads.add(thread)
         thread.start()

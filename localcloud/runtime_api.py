@@ -200,8 +200,8 @@ def ask(
 ) -> tuple[Answer | None, ModelServer | None]:
     """Have one of a variant's instances answer; (None, None) when no instance is up.
 
-    A connection that the server closed while it was idle, or a server that has just gone, is no failure of the request:
-    it was not answered by anybody, and goes to the next. Status 0 is no answer in time, as AWS reports it.
+    A connection that the server closed while it was idle, or a server that had gone before, is no failure of the
+    request: it goes to the next. One that the server died of does not. Status 0 is no answer in time, as AWS has it.
     """
     failed: list[ModelServer] = []
     for attempt in range(3):
@@ -219,11 +219,12 @@ def ask(
             )
             return Answer(0, {}, message, time.perf_counter() - begin), server
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            if attempt == 2 or (attempt and not server.ready):
+            time.sleep(0.02)  # time to learn whether the process has ended
+            refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+            if attempt == 2 or not (refused or server.pid is not None):
                 message = f"The server closed the connection without an answer ({type(error).__name__}).".encode()
                 return Answer(502, {}, message, time.perf_counter() - begin), server
             failed.append(server)
-            time.sleep(0.01)  # time to learn that the process has ended
         finally:
             target.fleet.give_back(server)
     raise AssertionError("unreachable")

@@ -141,6 +141,28 @@ def test_a_server_that_dies_of_a_request_answers_for_it(localcloud: Cloud, bucke
     assert wait_for(lambda: total(localcloud, served, "v", "Invocation5XXErrors")) == 1
 
 
+def test_a_request_that_kills_its_server_is_not_tried_on_another(localcloud: Cloud, bucket: str) -> None:
+    poisoned = variant("v", model(localcloud, bucket, DIE_AFTER="0"), InitialInstanceCount=2)
+    served = endpoint(localcloud, config(localcloud, poisoned))
+    error_of(localcloud, served)
+
+    def restarts() -> float:
+        datapoints = localcloud.client("cloudwatch").get_metric_statistics(
+            Namespace="localcloud/Endpoints",
+            MetricName="ModelServerRestarts",
+            Dimensions=[{"Name": "EndpointName", "Value": served}, {"Name": "VariantName", "Value": "v"}],
+            StartTime=time.time() - 600,
+            EndTime=time.time() + 60,
+            Period=60,
+            Statistics=["Sum"],
+        )["Datapoints"]
+        return float(sum(each["Sum"] for each in datapoints))
+
+    assert wait_for(restarts) == 1
+    time.sleep(1)
+    assert restarts() == 1
+
+
 def test_latencies_are_in_microseconds(localcloud: Cloud, bucket: str) -> None:
     served = endpoint(localcloud, config(localcloud, variant("v", model(localcloud, bucket, SLEEP="0.2"))))
     for _ in range(3):

@@ -244,7 +244,7 @@ def test_an_alarm_ends_a_shift() -> None:
 
 
 def test_deployments_that_cannot_be_are_refused() -> None:
-    plan = {"variants": [{"instances": 1}]}
+    plan: dict[str, Any] = {"variants": [{"instances": 1}]}
     with pytest.raises(ValidationException, match="two instances"):
         check_deployment(blue_green("CANARY", ("CAPACITY_PERCENT", 20)), plan)
     plan = {"variants": [{"instances": 4}]}
