@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,12 +87,9 @@ def _tests(path: Path) -> Iterable[str]:
 
 
 def installed() -> set[str]:
-    """The names of the corrections that localcloud.fidelity puts in place."""
-    from localcloud import fidelity
-
-    groups = [value for value in vars(fidelity).values() if isinstance(value, tuple)]
-    modules = [item for group in groups for item in group if isinstance(item, ModuleType)]
-    return {module.__name__.rpartition(".")[2] for module in modules}
+    """The names that localcloud.fidelity puts in place: those that it not only imports, but uses."""
+    tree = ast.parse((FIDELITY / "__init__.py").read_text("utf-8"))
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
 
 
 def families() -> list[Family]:
