@@ -100,6 +100,7 @@ class Deliverer:
         self._handlers: dict[str, Handler] = {}
         self._queues: list[queue.SimpleQueue[Delivery]] = [queue.SimpleQueue() for _ in range(workers)]
         self._waiting: dict[int, Delivery] = {}  # by id: all that is neither delivered nor dead
+        self._restored: list[Delivery] = []
         self._later: list[tuple[float, int, Delivery]] = []
         self._numbers = itertools.count()
         self._due = threading.Condition()
@@ -187,16 +188,22 @@ class Deliverer:
 
     def get_state(self) -> dict[str, Any]:
         """What is neither delivered nor dead, as JSON values. Takes no lock: it may run in a forked child."""
-        return {"waiting": [asdict(delivery) for delivery in list(self._waiting.values())]}
+        return {"waiting": [asdict(delivery) for delivery in [*self._restored, *list(self._waiting.values())]]}
 
     def load_persisted_state(self, data: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
+        """Keep what waited until `resume`: the targets may not have been restored yet."""
+        self._restored += [Delivery(**each) for each in data["waiting"]]
+
+    def resume(self) -> None:
         """Go on where it stopped: a target may be given something twice, as it may on AWS, but never not at all."""
-        for each in data["waiting"]:
-            self.submit(Delivery(**each))
+        restored, self._restored = self._restored, []
+        for delivery in restored:
+            self.submit(delivery)
 
     def reset(self) -> None:
         """Forget everything."""
         self._waiting.clear()
+        self._restored.clear()
         with self._due:
             self._later.clear()
 

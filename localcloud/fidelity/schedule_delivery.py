@@ -39,7 +39,12 @@ def install(identity: Identity, clients: Clients, deliverer: Deliverer) -> None:
     deliverer.handle(KIND, _Schedules(ScheduleTargets(identity, clients)))
     clock = Clock(deliverer)
     hooks.register_state("localcloud_schedules", clock)
-    hooks.replace("scheduler.start", lambda _original: clock.start)
+
+    def start() -> None:  # when everything has been restored
+        deliverer.resume()
+        clock.start()
+
+    hooks.replace("scheduler.start", lambda _original: start)
 
     def make(write: Any) -> Any:
         def written(name: str, body: dict[str, Any]) -> Answer:

@@ -244,5 +244,7 @@ def test_what_waits_survives_a_restart() -> None:
     second = Deliverer()
     second.handle("test", target)
     second.load_persisted_state(kept)
+    assert second.get_state() == kept
+    second.resume()
     assert target.over.wait(10)
     assert target.ended == [(7, "succeeded", None)]
