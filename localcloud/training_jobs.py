@@ -33,6 +33,7 @@ _MESSAGES = {
     "Completed": "Training job completed",
     "Failed": "Training job failed",
     "Stopped": "Training job stopped",
+    "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds provided",
     "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
 }
 
@@ -119,7 +120,7 @@ class TrainingJobs(JobFamily):
     ) -> None:
         """Put a job into its final status and tell EventBridge; its secondary status is the same unless given."""
         with self.store.changing(record):
-            self.transition(record, secondary or status)
+            self.transition(record, secondary or record.pop("_gave_up", status))
             record["SecondaryStatusTransitions"][-1]["EndTime"] = now()
             if "TrainingStartTime" in record:
                 seconds = max(1, seconds_between(record["TrainingStartTime"], now()))

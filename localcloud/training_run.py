@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from localcloud import container_contract as contract
 from localcloud import metrics
 from localcloud.containers import ContainerError, ContainerSpec, command_for
-from localcloud.jobs import End, Live, run_container
+from localcloud.jobs import End, Live, run_container, seconds_between
 from localcloud.mirror import Folder, Mirror
 from localcloud.pipe_mode import Pipe
 from localcloud.store import Record, Scope, now
@@ -47,19 +48,41 @@ class TrainingRun:
         self._live = live
         self._on_metric = on_metric
         self._deadline = 0.0
+        self._over = "MaxRuntimeExceeded"  # what it means when the deadline has come
 
     def run(self, image: Any) -> None:
         """Run to the end; whatever goes wrong ends the job."""
         if self._platform.full:
             self._secondary("Pending")
-        self._jobs.run_in_slot(self._scope, self._record, self._live, lambda base: self._attempts(base, image))
+        waiting = None
+        if (longest := self._record["StoppingCondition"].get("MaxWaitTimeInSeconds")) is not None:
+            waiting = threading.Timer(longest, self._waited_too_long)
+            waiting.daemon = True
+            waiting.start()
+        try:
+            self._jobs.run_in_slot(self._scope, self._record, self._live, lambda base: self._attempts(base, image))
+        finally:
+            if waiting is not None:
+                waiting.cancel()
+
+    def _waited_too_long(self) -> None:
+        """A spot job that has not begun within MaxWaitTimeInSeconds is given up."""
+        with self._jobs.store.lock:
+            if "TrainingStartTime" not in self._record:
+                self._record["_gave_up"] = "MaxWaitTimeExceeded"
+                self._live.stop()
 
     def _attempts(self, base: Path, image: Any) -> None:
         """Once, and again after an InternalServerError as often as RetryStrategy says; the clock runs on."""
         record = self._record
-        self._deadline = time.monotonic() + record["StoppingCondition"].get("MaxRuntimeInSeconds", DEFAULT_RUNTIME)
+        seconds = record["StoppingCondition"].get("MaxRuntimeInSeconds", DEFAULT_RUNTIME)
         with self._jobs.store.changing(record):
             record["TrainingStartTime"] = now()
+            if (longest := record["StoppingCondition"].get("MaxWaitTimeInSeconds")) is not None:
+                left = longest - seconds_between(record["CreationTime"], record["TrainingStartTime"])
+                if left < seconds:  # a spot job's waiting and running together have a limit too
+                    seconds, self._over = left, "MaxWaitTimeExceeded"
+        self._deadline = time.monotonic() + seconds
         for left in range(record.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0), -1, -1):
             try:
                 self._run_in(base, image)
@@ -205,7 +228,7 @@ class TrainingRun:
         if end == "stopped":
             self._jobs.end(self._scope, self._record, "Stopped")
         elif end == "timed out":
-            self._jobs.end(self._scope, self._record, "Stopped", secondary="MaxRuntimeExceeded")
+            self._jobs.end(self._scope, self._record, "Stopped", secondary=self._over)
         else:
             self._jobs.end(self._scope, self._record, "Completed")
 

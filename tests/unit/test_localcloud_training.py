@@ -173,6 +173,33 @@ def test_job_over_its_time_gets_two_minutes_to_save_its_model(bench: Bench) -> N
     assert container.grace == 120
 
 
+def test_spot_job_that_waits_too_long_for_its_turn_is_given_up(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, slots=1)
+    bench.runtime.act = lambda spec, say: None
+    bench.train("first")
+    wait_for(lambda: bench.runtime.specs)
+    stopping = {"MaxRuntimeInSeconds": 1, "MaxWaitTimeInSeconds": 1}
+    bench.train("spot", EnableManagedSpotTraining=True, StoppingCondition=stopping)
+    job = bench.ended("spot")
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxWaitTimeExceeded")
+    assert "TrainingStartTime" not in job
+    assert len(bench.runtime.specs) == 1
+    bench.sagemaker.close()
+
+
+def test_spot_jobs_waiting_and_running_have_a_common_limit(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, slots=1)
+    bench.runtime.act = lambda spec, say: None
+    bench.train("first", StoppingCondition={"MaxRuntimeInSeconds": 2})
+    wait_for(lambda: bench.runtime.specs)
+    stopping = {"MaxRuntimeInSeconds": 4, "MaxWaitTimeInSeconds": 4}
+    bench.train("spot", EnableManagedSpotTraining=True, StoppingCondition=stopping)
+    job = bench.ended("spot")
+    assert job["SecondaryStatus"] == "MaxWaitTimeExceeded"
+    assert 1 <= job["TrainingTimeInSeconds"] < 4
+    bench.sagemaker.close()
+
+
 DATA = "s3://bucket/data/"
 
 
