@@ -11,11 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from localcloud import daemon
 from tests.conftest import make_trio
 from tests.deployed import Deployed, until
 
-# The server may be killed right after an answer: what was answered this long before must be there.
+# The stack is built and deployed within the first test.
+pytestmark = pytest.mark.timeout(1200)
+
+# What services other than S3 answered this long before a kill must be there.
 AGE_SECONDS = 2.0
 
 
@@ -63,7 +68,7 @@ class Writer:
     def __init__(self, stack: Deployed) -> None:
         self._s3 = stack.client("s3")
         self._bucket = stack.outputs["BucketName"]
-        self.acknowledged: list[tuple[float, str, str, str]] = []  # time, key, version, digest
+        self.acknowledged: list[tuple[str, str, str]] = []  # key, version, digest
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -86,7 +91,7 @@ class Writer:
                 ]
             except Exception:  # noqa: BLE001 - the server was killed
                 return
-            self.acknowledged.append((time.monotonic(), key, version, hashlib.sha256(body).hexdigest()))
+            self.acknowledged.append((key, version, hashlib.sha256(body).hexdigest()))
 
 
 def test_kill_in_the_middle_of_a_tuning_job(mortal: Deployed, fleet: str) -> None:
@@ -101,7 +106,6 @@ def test_kill_in_the_middle_of_a_tuning_job(mortal: Deployed, fleet: str) -> Non
     writer = Writer(mortal)
     time.sleep(AGE_SECONDS + 3)
     endpoint = cloud.endpoint
-    killed = time.monotonic()
     cloud.kill()
     writer.end()
     assert_no_orphans(cloud.running.directory)
@@ -124,9 +128,8 @@ def test_kill_in_the_middle_of_a_tuning_job(mortal: Deployed, fleet: str) -> Non
     assert {job["TrainingJobStatus"] for job in training_jobs_of(mortal, fleet)} <= {"Failed", "Completed"}
 
     s3, bucket = mortal.client("s3"), mortal.outputs["BucketName"]
-    old = [entry for entry in writer.acknowledged if entry[0] < killed - AGE_SECONDS]
-    assert len(old) > 5
-    for _, key, version, digest in old:
+    assert len(writer.acknowledged) > 5
+    for key, version, digest in writer.acknowledged:  # to the last: objects do not wait for a snapshot
         body = s3.get_object(Bucket=bucket, Key=key, VersionId=version)["Body"].read()
         assert hashlib.sha256(body).hexdigest() == digest, (key, version)
         assert s3.get_object_tagging(Bucket=bucket, Key=key, VersionId=version)["TagSet"]
