@@ -123,6 +123,8 @@ def read(description: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) ->
         if kind in ("ExecutionFailed", "ExecutionAborted", "ExecutionTimedOut"):
             details = event.get(f"{kind[0].lower()}{kind[1:]}EventDetails", {})
             error, cause = error or details.get("error", ""), cause or details.get("cause", "")
+        elif kind == "ExecutionRedriven":  # what it ended with before is over
+            error, cause = description.get("error", ""), description.get("cause", "")
         if index is not None:
             owner[event["id"]] = index
     stopped = description.get("stopDate")

@@ -112,3 +112,14 @@ def test_the_readable_part_of_a_cause_is_found_inside_the_description_of_a_job()
     assert reason("plain text") == "plain text"
     assert reason("{not json") == "{not json"
     assert reason("") == ""
+
+
+def test_a_redriven_run_goes_on_in_its_state_without_its_old_error() -> None:
+    history = History().entered(0, "Process").failed(5, "States.TaskFailed", "no rows")
+    history.add(6, "ExecutionFailed", "executionFailedEventDetails", error="States.TaskFailed", cause="no rows")
+    history.add(60, "ExecutionRedriven", "executionRedrivenEventDetails", redriveCount=1)
+    history.scheduled(61, "createProcessingJob", ProcessingJobName="p-1")
+    progress = read(description(), history.events)
+    assert (progress.error, progress.cause) == ("", "")
+    [visit] = progress.visits
+    assert (visit.state, visit.exited, visit.attempts) == ("Process", None, 1)
