@@ -66,6 +66,7 @@ from localcloud.fidelity import (
     topic_metrics,
     topic_resource,
     worker_lifeline,
+    workflow_types,
     yaml_definitions,
 )
 from localcloud.identity import Identity
@@ -127,6 +128,7 @@ CORRECTIONS = (
     tested_states,
     topic_metrics,
     worker_lifeline,
+    workflow_types,
     yaml_definitions,
 )
 
