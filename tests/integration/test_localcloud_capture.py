@@ -133,3 +133,22 @@ def test_what_cannot_be_written_fails_no_request(localcloud: Cloud, bucket: str)
         return any({"Name": "EndpointName", "Value": name} in each["Dimensions"] for each in found)
 
     assert wait_for(lost)
+
+
+def test_files_are_encrypted_with_the_key_given(localcloud: Cloud, bucket: str) -> None:
+    key = localcloud.client("kms").create_key()["KeyMetadata"]["KeyId"]
+    prefix = unique("capture")
+    name = endpoint(
+        localcloud,
+        config(
+            localcloud,
+            variant("v", model(localcloud, bucket)),
+            DataCaptureConfig=capturing(bucket, prefix, KmsKeyId=key),
+        ),
+    )
+    invoke(localcloud, name)
+    captured(localcloud, bucket, prefix, 1)
+    (item,) = localcloud.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]
+    head = localcloud.client("s3").head_object(Bucket=bucket, Key=item["Key"])
+    assert head["ServerSideEncryption"] == "aws:kms"
+    assert head["SSEKMSKeyId"].endswith(key)

@@ -196,3 +196,27 @@ def test_an_answer_comes_as_a_stream(localcloud: Cloud, two: str) -> None:
     assert b"".join(event["PayloadPart"]["Bytes"] for event in answer["Body"]) == b"3.0\n"
     assert answer["ContentType"] == "text/csv; charset=utf-8"
     assert answer["InvokedProductionVariant"] == "a"
+
+
+def test_what_instances_use_is_measured(localcloud: Cloud, two: str) -> None:
+    def measured_ones() -> dict[str, float] | None:
+        found: dict[str, float] = {}
+        for metric in ("CPUUtilization", "MemoryUtilization", "DiskUtilization"):
+            datapoints = localcloud.client("cloudwatch").get_metric_statistics(
+                Namespace="/aws/sagemaker/Endpoints",
+                MetricName=metric,
+                Dimensions=[{"Name": "EndpointName", "Value": two}, {"Name": "VariantName", "Value": "b"}],
+                StartTime=time.time() - 600,
+                EndTime=time.time() + 60,
+                Period=60,
+                Statistics=["Average"],
+                Unit="Percent",
+            )["Datapoints"]
+            if datapoints:
+                found[metric] = datapoints[-1]["Average"]
+        return found if len(found) == 3 else None
+
+    used = wait_for(measured_ones, 60, 1.0)
+    assert 0 <= used["CPUUtilization"] < 200
+    assert 0 < used["MemoryUtilization"] < 50
+    assert 0 < used["DiskUtilization"] <= 100
