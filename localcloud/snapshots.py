@@ -145,12 +145,12 @@ class Snapshots:
 
     def forget(self) -> None:
         """Remove every generation, also one that is being written; on the event loop (a reset)."""
+        self._resets += 1  # first: whoever waits for the child is to know why it ends
         if (child := self._child) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(child, 0)
-        self._resets += 1
         self._digest = None
         self._generations.clear()
         self.changed()
