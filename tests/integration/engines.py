@@ -25,6 +25,7 @@ from localcloud.engine import Engine, EngineError, EngineMissing
 from localcloud.testing import wait_for
 
 SCRIPTS = Path(__file__).with_name("localcloud_images")
+_NEEDED = ("dockerd", "docker", "setpriv", "unshare")
 _WITHOUT = ("site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "__pycache__")
 
 
@@ -36,7 +37,7 @@ def running_engine() -> Iterator[Engine]:
         return
     except EngineMissing as error:
         missing = str(error)
-    if sys.platform == "linux" and os.geteuid() == 0 and shutil.which("dockerd") and shutil.which("docker"):
+    if sys.platform == "linux" and os.geteuid() == 0 and all(map(shutil.which, _NEEDED)):
         with _daemon() as host:
             yield engine.find({**os.environ, "DOCKER_HOST": host})
         return
@@ -50,14 +51,15 @@ def running_engine() -> Iterator[Engine]:
 def _daemon() -> Iterator[str]:
     home = Path(tempfile.mkdtemp(prefix="onwing-dockerd-"))  # not pytest's: a socket's path must be short
     host = f"unix://{home}/docker.sock"
-    dies_with_us = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    # It ends with us, and what it mounts goes with it.
+    confined = ["setpriv", "--pdeathsig", "TERM", "unshare", "--mount"]
     command = [
         *("dockerd", "--host", host, "--data-root", f"{home}/data", "--exec-root", f"{home}/exec"),
         *("--pidfile", f"{home}/dockerd.pid", "--bridge", "none", "--iptables=false", "--ip6tables=false"),
         "--ip-forward=false",
     ]
     with (home / "log").open("wb") as log:
-        daemon = subprocess.Popen([*dies_with_us, *command], stdout=log, stderr=log, start_new_session=True)
+        daemon = subprocess.Popen([*confined, *command], stdout=log, stderr=log, start_new_session=True)
     try:
         started = Engine("docker", {**os.environ, "DOCKER_HOST": host})
 
