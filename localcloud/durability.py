@@ -23,6 +23,7 @@ from localcloud.store import Store
 
 logger = logging.getLogger("localcloud.durability")
 
+SHORTEST_INTERVAL = 0.1
 STATE = "state"
 OBJECTS = "s3"
 UPLOADS = "s3-uploads"
@@ -74,7 +75,7 @@ class Durability:
             self._states,
             self._locks,
             {"ministack": hooks.WRITTEN_FOR, "port": port},
-            interval=interval,
+            interval=max(interval, SHORTEST_INTERVAL),
             before=Retention(store).tick,
         )
 
