@@ -24,7 +24,9 @@ def install() -> None:
             if not isinstance(seconds, int | float):
                 run_execution(exec_arn)
                 return
-            take_back = timers.after(seconds, partial(contextvars.copy_context().run, _time_out, execution))
+            redrives = execution.get("redriveCount", 0)
+            time_out = partial(contextvars.copy_context().run, _time_out, execution, redrives)
+            take_back = timers.after(seconds, time_out)
             try:
                 run_execution(exec_arn)
             finally:
@@ -35,5 +37,6 @@ def install() -> None:
     hooks.replace("states.run", make)
 
 
-def _time_out(execution: workflow.Json) -> None:
-    workflow.close(execution, "TIMED_OUT", error="States.Timeout")
+def _time_out(execution: workflow.Json, redrives: int) -> None:
+    if execution.get("redriveCount", 0) == redrives:  # else it is no longer this run's clock that counts
+        workflow.close(execution, "TIMED_OUT", error="States.Timeout")

@@ -38,7 +38,7 @@ def run(exec_arn: str) -> None:
     if not definition:
         workflow.close(execution, "FAILED", error="States.Runtime", cause="The state machine does not exist any more.")
         return
-    given = _loaded(execution["input"])
+    given, redrives = _loaded(execution["input"]), execution.get("redriveCount", 0)
     place = execution.get("place")
     if place is None:
         place = execution["place"] = workflow.place_at(definition.get("StartAt"), given, {})
@@ -49,22 +49,30 @@ def run(exec_arn: str) -> None:
         place,
         Ending(caller.ending if caller else None),
         # The first state has no event before it, the one that a redrive goes on with has ExecutionRedriven.
-        last_event=len(execution["events"]) if execution.get("redriveCount") else 0,
+        last_event=len(execution["events"]) if redrives else 0,
         resumed=place["entered"],
     )
     workflow.running[exec_arn] = walk
+    if execution["status"] != "RUNNING":  # stopped before there was anything to end
+        walk.ending.end()
     context = _context(execution, definition, given)
     try:
         with workflow.walking(walk):
             output = run_states(definition.get("States", {}), walk, context)
+            walk.go_on()
             workflow.close(execution, "SUCCEEDED", output=json.dumps(output))
     except workflow.Abandoned:
-        workflow.close(execution, "ABORTED")  # unless it has a status already, which says why it was ended
+        # It has a status already, which says why it was ended, unless its caller ended it. Or it was redriven since,
+        # while a function went on that nobody waited for: then it is another walk's.
+        if execution.get("redriveCount", 0) == redrives:
+            workflow.close(execution, "ABORTED")
     except hooks.get("states.error") as error:
-        hooks.get("states.fail")(execution, error.error, error.cause)
+        if not walk.ending.ended:
+            hooks.get("states.fail")(execution, error.error, error.cause)
     except Exception as error:
         logger.exception("%s failed inside localcloud", exec_arn)
-        hooks.get("states.fail")(execution, "States.Runtime", f"{type(error).__name__}: {error}")
+        if not walk.ending.ended:
+            hooks.get("states.fail")(execution, "States.Runtime", f"{type(error).__name__}: {error}")
     finally:
         if workflow.running.get(exec_arn) is walk:
             del workflow.running[exec_arn]

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from localcloud.testing import Cloud, wait_for
 
 from ..localcloud_requests import unique
-from .steps import Json, closed, events_of, machine, messages, rule
+from .steps import Json, closed, events_of, function, machine, messages, rule
 
 
 def get(bucket: str, key: str, **more: Any) -> Json:
@@ -240,3 +240,20 @@ def test_two_redrives_at_once_are_one(localcloud: Cloud) -> None:
     for thread in threads:
         thread.join()
     assert sorted(answers) == ["ExecutionNotRedrivable"] * 3 + ["redriven"]
+
+
+def test_abandoned_function_of_the_first_run_has_no_say_in_the_second(localcloud: Cloud) -> None:
+    client = localcloud.client("stepfunctions")
+    slow = function(localcloud, "import time\ndef handler(event, context):\n    time.sleep(5)\n    return 'done'\n")
+    states = {
+        "Call": {"Type": "Task", "Resource": slow["FunctionArn"], "Next": "Hold"},
+        "Hold": {"Type": "Wait", "Seconds": 3, "End": True},
+    }
+    execution = client.start_execution(stateMachineArn=machine(localcloud, states, "Call"))["executionArn"]
+    wait_for(lambda: "LambdaFunctionStarted" in types(localcloud, execution))
+    client.stop_execution(executionArn=execution)
+    client.redrive_execution(executionArn=execution)
+    described = closed(localcloud, execution)
+    assert (described["status"], described["redriveCount"]) == ("SUCCEEDED", 1)
+    told = types(localcloud, execution)
+    assert told.count("LambdaFunctionSucceeded") == told.count("WaitStateExited") == told.count("TaskStateExited") == 1
