@@ -87,15 +87,18 @@ class Identity:
         """The account's root, for what localcloud does on its own account."""
         return Session(f"arn:aws:iam::{scope.account}:root", scope.account, "localcloud")
 
-    def session(self, scope: Scope, role_arn: str, service: Service) -> Session:
+    def session(self, scope: Scope, role_arn: str, service: Service, source_arn: str | None = None) -> Session:
         """The session under which a service acts for somebody.
+
+        Args:
+            source_arn: for whom: the state machine, rule or the like; None for any resource of the service.
 
         Raises:
             NotAssumable: the role does not exist, or does not trust the service.
         """
         if not self.enforced:
             return self.root(scope)
-        if not self.assumable(scope, role_arn, service):
+        if not self.assumable(scope, role_arn, service, source_arn):
             raise NotAssumable(role_arn, service)
         match = _ROLE.match(role_arn)
         assert match is not None  # it could not be assumed otherwise
@@ -121,16 +124,18 @@ class Identity:
         )
         return session
 
-    def assumable(self, scope: Scope, role_arn: str, service: str) -> bool:
+    def assumable(self, scope: Scope, role_arn: str, service: str, source_arn: str | None = None) -> bool:
         """Whether a role exists and trusts a service, which asks for this account."""
         if not self.enforced:
             return True
         document = self._role(scope, role_arn).get("AssumeRolePolicyDocument")
         if not document:
             return False
+        source = source_arn or f"arn:aws:{service.split('.', 1)[0]}:{scope.region}:{scope.account}:*"
         regional = service.replace(".", f".{scope.region}.", 1)
         return any(
-            self._policy_allows(scope, document, name, "sts:AssumeRole", role_arn, {}) for name in (service, regional)
+            self._policy_allows(scope, document, name, "sts:AssumeRole", role_arn, {"aws:SourceArn": source})
+            for name in (service, regional)
         )
 
     def authorise(
@@ -182,7 +187,7 @@ class Identity:
         if not self.enforced:
             return
         if role_arn:
-            self.authorise(scope, self.session(scope, role_arn, service).access_key, action, target_arn)
+            self.authorise(scope, self.session(scope, role_arn, service, source_arn).access_key, action, target_arn)
             return
         context = {"aws:SourceArn": source_arn, "aws:SourceAccount": scope.account, "aws:SourceOwner": scope.account}
         if action == "logs:PutLogEvents":

@@ -73,7 +73,7 @@ class TaskRoles:
         if not role:
             return self._identity.root(scope)  # a state tried out by itself, without a role
         try:
-            return self._identity.session(scope, role, SERVICE)
+            return self._identity.session(scope, role, SERVICE, execution.get("stateMachineArn"))
         except NotAssumable as error:
             raise StatesError(
                 "States.Runtime", f"{SERVICE} is not authorized to assume the role {role}: it is gone or trusts others."

@@ -90,15 +90,19 @@ def _refusal(identity: Identity, role: Any, data: Mapping[str, Any], present: Ma
 
 
 def _check(identity: Identity, scope: Scope, role: str, machine: Mapping[str, Any]) -> None:
-    if not identity.assumable(scope, role, SERVICE):
+    arn = (
+        machine.get("stateMachineArn")
+        or f"arn:aws:states:{scope.region}:{scope.account}:stateMachine:{machine['name']}"
+    )
+    if not identity.assumable(scope, role, SERVICE, arn):
         raise Denied(
             "Neither the global service principal states.amazonaws.com, nor the regional one is authorized to assume "
             "the provided role."
         )
-    key = identity.session(scope, role, SERVICE).access_key
+    key = identity.session(scope, role, SERVICE, arn).access_key
     for rule in sorted({_RULES[what] for what in _synchronous(machine.get("definition")) if what in _RULES}):
-        arn = f"arn:aws:events:{scope.region}:{scope.account}:rule/{rule}"
-        if not _allows(identity, scope, key, ("events:PutTargets", "events:PutRule", "events:DescribeRule"), arn):
+        managed = f"arn:aws:events:{scope.region}:{scope.account}:rule/{rule}"
+        if not _allows(identity, scope, key, ("events:PutTargets", "events:PutRule", "events:DescribeRule"), managed):
             raise Denied(f"'{role}' is not authorized to create managed-rule.")
     logging = machine.get("loggingConfiguration")
     logs = isinstance(logging, Mapping) and logging.get("level", "OFF") != "OFF" and logging.get("destinations")

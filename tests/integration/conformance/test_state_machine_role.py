@@ -44,6 +44,24 @@ def test_principal_of_this_region_is_trusted_and_one_of_another_is_not(localclou
     assert client.create_state_machine(**request, roleArn=here)
 
 
+def test_trust_can_be_for_one_machine_only(localcloud: Cloud) -> None:
+    name, role, client = unique("single"), unique("single"), localcloud.client("stepfunctions")
+    arn = localcloud.role(role)
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"Service": "states.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+        "Condition": {"ArnLike": {"aws:SourceArn": f"arn:aws:states:us-east-1:{ACCOUNT}:stateMachine:{name}"}},
+    }
+    localcloud.client("iam").update_assume_role_policy(RoleName=role, PolicyDocument=json.dumps({"Statement": [trust]}))
+    request = {"definition": definition(), "roleArn": arn}
+    assert refused(client.create_state_machine, name=unique("other"), **request) == (
+        "AccessDeniedException",
+        UNTRUSTING,
+    )
+    assert client.create_state_machine(name=name, **request)
+
+
 @pytest.mark.parametrize(
     ("resource", "rule"),
     [
