@@ -45,16 +45,26 @@ CANNOT_PULL = (
     "ClientError: Cannot pull algorithm container. Either the image does not exist or its permissions are incorrect."
 )
 
-# Reads until the server has gone and closed the other end; then twice more, for a container that was being made.
+# Reads until the server has gone and closed the other end; looks twice more, for a container that was being made. What
+# containers wrote is given to the server's user ($4), that the next server can remove it.
 _WATCHDOG = """
 read -r _
 for pause in 0 1 3; do
     sleep "$pause"
     for id in $("$1" ps --all --quiet --no-trunc --filter "label=$2"); do
+        image=$("$1" container inspect --format '{{.Image}}' "$id")
         "$1" kill "$id"
         "$1" rm --force "$id"
     done
 done
+case $4 in
+0:*) ;;
+rootless) "$1" unshare chown -R 0:0 "$3" ;;
+*)
+    [ -z "$image" ] || "$1" run --rm --pull never --network none --user 0:0 --security-opt label=disable \\
+        --volume "$3:/opt/ml" --entrypoint chown "$image" -R "$4" /opt/ml
+    ;;
+esac
 """
 
 
@@ -110,6 +120,7 @@ class DockerRuntime:
         engine: Engine,
         directory: Path,
         *,
+        jobs: Path | None = None,
         log: Callable[[str], None] | None = None,
         owner: tuple[int, int] | None = None,
         memory: str | None = None,
@@ -118,6 +129,7 @@ class DockerRuntime:
 
         Args:
             directory: of the localcloud; containers are labelled with it.
+            jobs: where the containers' directories are, if not directly in it.
             log: receives notes on the runtime itself.
             owner: user and group that files are given to when a container has ended (default: this process's).
             memory: limit of each container, as the engine writes it; None for none.
@@ -132,7 +144,10 @@ class DockerRuntime:
         self._closed = False
         self._containers: set[DockerContainer] = set()
         self._watchdog = subprocess.Popen(
-            ["/bin/sh", "-c", _WATCHDOG, "localcloud-watchdog", engine.program, f"{SERVER_LABEL}={self._server}"],
+            [
+                *("/bin/sh", "-c", _WATCHDOG, "localcloud-watchdog", engine.program, f"{SERVER_LABEL}={self._server}"),
+                *(str(jobs or directory), "rootless" if engine.rootless else "{}:{}".format(*self._owner)),
+            ],
             env=dict(engine.environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

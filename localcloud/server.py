@@ -307,7 +307,7 @@ def plug_in(settings: Settings, endpoint: str, engine: Engine | None = None) -> 
         runtime, images = ProcessRuntime(note), image_map
     else:
         note("jobs run in containers of %s", engine.name)
-        runtime = DockerRuntime(engine, settings.directory, log=note)
+        runtime = DockerRuntime(engine, settings.directory, jobs=settings.directory / JOBS, log=note)
         images = DockerImages(engine, image_map)
     clients = Clients(endpoint)
     identity = Identity(settings.auth)

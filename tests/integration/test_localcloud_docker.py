@@ -409,6 +409,32 @@ def test_a_killed_localcloud_leaves_no_container_and_its_jobs_are_failed_at_the_
         daemon.stop(tmp_path)
 
 
+def test_files_of_a_killed_servers_containers_are_given_to_its_user(engine: Engine, tmp_path: Path) -> None:
+    base = tmp_path / "job"
+    base.mkdir()
+    code = "import time; open('/opt/ml/written', 'w').close(); print('ready', flush=True); time.sleep(600)"
+    server = f"""
+import sys, threading
+from pathlib import Path
+from localcloud import engine
+from localcloud.containers import ContainerSpec
+from localcloud.docker_runtime import DockerImages, DockerRuntime
+from localcloud.images import ImageMap
+found, base = engine.find(), Path({str(base)!r})
+runtime = DockerRuntime(found, base.parent, owner=(12345, 12346))
+image = DockerImages(found, ImageMap([])).find({IMAGE!r})
+spec = ContainerSpec(image, ("python", "-c", {code!r}), {{}}, base, "job")
+runtime.start(spec, lambda line: print(line, flush=True))
+threading.Event().wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", server], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.kill()
+    wait_for(lambda: (base / "written").stat().st_uid == 12345, SECONDS)
+    assert engine.containers(f"{DIRECTORY_LABEL}={tmp_path}") == []
+
+
 def test_what_a_watchdog_missed_is_removed_at_the_next_start(engine: Engine, base: Path, tmp_path: Path) -> None:
     label = f"{DIRECTORY_LABEL}={tmp_path}"
     engine.run("create", "--label", label, IMAGE)
