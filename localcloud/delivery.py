@@ -15,6 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -58,7 +59,8 @@ class Delivery:
         source_arn: the rule's or schedule's.
         target: as it was put: Arn, RoleArn, RetryPolicy, DeadLetterConfig and the kind's own parameters.
         content: what the handler needs besides.
-        attempts: made so far.
+        attempts: made so far; a handler may take one back that was none of the target's.
+        pauses: made so far.
         since: when the first was due, in seconds since the epoch.
     """
 
@@ -69,6 +71,7 @@ class Delivery:
     target: dict[str, Any]
     content: dict[str, Any]
     attempts: int = 0
+    pauses: int = 0
     since: float = field(default_factory=time.time)
 
     @property
@@ -96,7 +99,16 @@ class Handler(Protocol):
 class Deliverer:
     """Works off deliveries in a few threads; all of one target in the same one, so that they stay in order."""
 
-    def __init__(self, workers: int = WORKERS) -> None:
+    def __init__(self, at_once: int = 0, first_pause: float | None = None) -> None:
+        """Start.
+
+        Args:
+            at_once: for deliveries that take long and need no order, how many are made at once; 0 for short ones.
+            first_pause: seconds before the first retry.
+        """
+        workers = 0 if at_once else WORKERS
+        self._pool = ThreadPoolExecutor(at_once, "localcloud-deliver") if at_once else None
+        self._first_pause = FIRST_PAUSE_SECONDS if first_pause is None else first_pause
         self._handlers: dict[str, Handler] = {}
         self._queues: list[queue.SimpleQueue[Delivery]] = [queue.SimpleQueue() for _ in range(workers)]
         self._waiting: dict[int, Delivery] = {}  # by id: all that is neither delivered nor dead
@@ -120,19 +132,27 @@ class Deliverer:
     def submit(self, delivery: Delivery) -> None:
         """Deliver soon."""
         self._waiting[id(delivery)] = delivery
-        self._queues[hash(delivery.target.get("Arn")) % len(self._queues)].put(delivery)
+        self._hand_on(delivery)
+
+    def _hand_on(self, delivery: Delivery) -> None:
+        if self._pool is not None:
+            self._pool.submit(self._take, delivery)
+        else:
+            self._queues[hash(delivery.target.get("Arn")) % len(self._queues)].put(delivery)
 
     def _work(self, mine: queue.SimpleQueue[Delivery]) -> None:
         while True:
-            delivery = mine.get()
-            if id(delivery) not in self._waiting:
-                continue  # forgotten meanwhile
-            try:
-                with hooks.acting_in(delivery.scope):
-                    self._deliver(delivery)
-            except Exception:
-                self._waiting.pop(id(delivery), None)
-                logger.exception("a delivery to %s failed inside localcloud", delivery.target.get("Arn"))
+            self._take(mine.get())
+
+    def _take(self, delivery: Delivery) -> None:
+        if id(delivery) not in self._waiting:
+            return  # forgotten meanwhile
+        try:
+            with hooks.acting_in(delivery.scope):
+                self._deliver(delivery)
+        except Exception:
+            self._waiting.pop(id(delivery), None)
+            logger.exception("a delivery to %s failed inside localcloud", delivery.target.get("Arn"))
 
     def _deliver(self, delivery: Delivery) -> None:
         handler = self._handlers[delivery.kind]
@@ -155,7 +175,8 @@ class Deliverer:
         policy: Mapping[str, Any] = delivery.target.get("RetryPolicy") or {}
         most = int(policy.get("MaximumRetryAttempts", MOST_ATTEMPTS))
         age = float(policy.get("MaximumEventAgeInSeconds", LONGEST_AGE_SECONDS))
-        pause = min(FIRST_PAUSE_SECONDS * 2 ** (delivery.attempts - 1), LONGEST_PAUSE_SECONDS)
+        pause = min(self._first_pause * 2 ** min(delivery.pauses, 20), LONGEST_PAUSE_SECONDS)
+        delivery.pauses += 1
         pause *= random.uniform(0.5, 1.0)
         condition = None
         if not failure.final:
@@ -182,7 +203,7 @@ class Deliverer:
                 while not self._later or self._later[0][0] > time.time():
                     self._due.wait(max(0.01, self._later[0][0] - time.time()) if self._later else None)
                 _when, _number, delivery = heapq.heappop(self._later)
-            self._queues[hash(delivery.target.get("Arn")) % len(self._queues)].put(delivery)
+            self._hand_on(delivery)
 
     # What waits is kept, restored and reset with the services' state.
 

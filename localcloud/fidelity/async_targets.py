@@ -11,35 +11,36 @@ from __future__ import annotations
 import contextvars
 import json
 import logging
-import threading
-import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from localcloud import hooks
-from localcloud.delivery import Failed, enqueue
+from localcloud.delivery import AGE_USED, Deliverer, Delivery, Failed, enqueue
 from localcloud.fidelity import function_metrics, queue_metrics
-from localcloud.store import Scope
 
 logger = logging.getLogger("localcloud.fidelity")
 
+KIND = "function"
 RETRIES = 2
 PAUSE_SECONDS = 1.0  # doubled with each retry
-LONGEST_PAUSE_SECONDS = 60.0
 LONGEST_AGE_SECONDS = 6 * 3600
+AT_ONCE = 64  # functions that run; the rest waits its turn, in the order of its coming
 
 Result = Mapping[str, Any]
 
 
 def install() -> None:
     """Invoke asynchronously here; SNS's functions too."""
+    deliverer = Deliverer(at_once=AT_ONCE, first_pause=PAUSE_SECONDS)
+    invocations = _Invocations()
+    deliverer.handle(KIND, invocations)
+    hooks.register_state("localcloud_invocations", deliverer)
 
     def make(_original: Any) -> Any:
         def invoke(func: dict[str, Any], event: Any) -> None:
-            context = contextvars.copy_context()  # how deep functions call each other is in it
-            threading.Thread(target=context.run, args=(_run, func, event), daemon=True).start()
+            deliverer.submit(invocations.prepare(func, event))
 
         return invoke
 
@@ -59,59 +60,96 @@ def install() -> None:
 
         return deliver
 
+    def make_start(start: Any) -> Any:
+        def started() -> None:  # when everything has been restored
+            deliverer.resume()
+            start()
+
+        return started
+
     hooks.replace("lambda.invoke_async", make)
     hooks.replace("sns.to_function", make_from_topic)
+    hooks.replace("events.start", make_start)
 
 
-def _run(func: dict[str, Any], event: Any) -> None:
-    config = func.get("config") or func
-    parts = config["FunctionArn"].split(":")
-    with hooks.acting_in(Scope(parts[4], parts[3])):
-        try:
-            _invoke(func, config, event)
-        except Exception:
-            logger.exception("the asynchronous invocation of %s failed inside localcloud", config.get("FunctionName"))
+class _Invocations:
+    """Runs functions."""
 
+    def __init__(self) -> None:
+        # What a delivery was made with, by its id: the function, and a context that knows how deep functions call each
+        # other. What was restored has neither, and finds its function by its ARN.
+        self._made: dict[int, tuple[dict[str, Any], contextvars.Context]] = {}
 
-def _invoke(func: dict[str, Any], config: Mapping[str, Any], event: Any) -> None:
-    settings = func.get("event_invoke_config") or (func.get("event_invoke_configs") or {}).get("$LATEST") or {}
-    retries = int(settings.get("MaximumRetryAttempts", RETRIES))
-    age = float(settings.get("MaximumEventAgeInSeconds", LONGEST_AGE_SECONDS))
-    began, attempts, throttled = time.monotonic(), 0, 0
-    while True:
-        result = hooks.get("lambda.execute")(func, event)
-        # A throttled event stays in Lambda's own queue; that is no attempt of the function's.
+    def prepare(self, func: dict[str, Any], event: Any) -> Delivery:
+        """The delivery of an event to a function."""
+        config = func.get("config") or func
+        settings = func.get("event_invoke_config") or (func.get("event_invoke_configs") or {}).get("$LATEST") or {}
+        arn, version = str(config["FunctionArn"]), config.get("Version", "$LATEST")
+        parts = arn.split(":")
+        delivery = Delivery(
+            KIND,
+            parts[4],
+            parts[3],
+            source_arn=arn,
+            target={
+                "Arn": arn if version == "$LATEST" or len(parts) > 7 else f"{arn}:{version}",
+                "RetryPolicy": {
+                    "MaximumRetryAttempts": int(settings.get("MaximumRetryAttempts", RETRIES)),
+                    "MaximumEventAgeInSeconds": int(settings.get("MaximumEventAgeInSeconds", LONGEST_AGE_SECONDS)),
+                },
+            },
+            content={"event": event, "settings": dict(settings), "result": {}},
+        )
+        self._made[id(delivery)] = (func, contextvars.copy_context())
+        return delivery
+
+    def attempt(self, delivery: Delivery) -> None:
+        """Run the function once."""
+        func, context = self._made.get(id(delivery)) or (self._found(delivery), contextvars.copy_context())
+        result = context.run(hooks.get("lambda.execute"), func, delivery.content["event"])
         if result.get("throttle"):
-            throttled += 1
-            pause = min(PAUSE_SECONDS * 2 ** (throttled - 1), LONGEST_PAUSE_SECONDS)
-        else:
-            attempts += 1
-            if not result.get("error"):
-                _send_record(config, settings, "OnSuccess", event, result, "Success", attempts)
-                return
-            if attempts > retries:
-                condition = "RetriesExhausted"
-                break
-            pause = PAUSE_SECONDS * 2 ** (attempts - 1)
-        if time.monotonic() - began + pause > age:
-            condition = "EventAgeExceeded"
-            break
-        time.sleep(pause)
-    function_metrics.put(config["FunctionName"], "AsyncEventsDropped", 1)
-    _send_record(config, settings, "OnFailure", event, result, condition, attempts)
-    _send_dead_letter(config, event, result)
+            # The event stays in Lambda's own queue; that is no attempt of the function's.
+            delivery.attempts -= 1
+            raise Failed("TooManyRequestsException", "Rate Exceeded.", final=False)
+        delivery.content["result"] = {"body": _body(result), "function_error": result.get("function_error")}
+        if result.get("error"):
+            raise Failed("Unhandled", str(delivery.content["result"]["body"])[:1000], final=False)
+
+    def _found(self, delivery: Delivery) -> dict[str, Any]:
+        function, config, name = hooks.get("lambda.find")(delivery.target["Arn"])
+        if not function or not config:
+            raise Failed("ResourceNotFoundException", f"Function not found: {name}", final=True)
+        found: dict[str, Any] = hooks.get("lambda.record")(function, config)
+        return found
+
+    def succeeded(self, delivery: Delivery) -> None:
+        """Tell the on-success destination."""
+        config = self._config(delivery)
+        _send_record(config, delivery, "OnSuccess", "Success")
+
+    def retrying(self, delivery: Delivery, failure: Failed) -> None:
+        """Every execution is measured where it runs."""
+
+    def dead(self, delivery: Delivery, failure: Failed, condition: str | None) -> None:
+        """Tell the on-failure destination and the dead-letter queue."""
+        config = self._config(delivery)
+        function_metrics.put(config["FunctionName"], "AsyncEventsDropped", 1)
+        _send_record(config, delivery, "OnFailure", "EventAgeExceeded" if condition == AGE_USED else "RetriesExhausted")
+        _send_dead_letter(config, delivery.content["event"], delivery.content["result"])
+
+    def _config(self, delivery: Delivery) -> Mapping[str, Any]:
+        """The function's configuration, at the end of a delivery."""
+        func, _context = self._made.pop(id(delivery), None) or (None, None)
+        if func is None:
+            _function, found, name = hooks.get("lambda.find")(delivery.target["Arn"])
+            return found or {"FunctionName": name, "FunctionArn": delivery.source_arn}
+        config: Mapping[str, Any] = func.get("config") or func
+        return config
 
 
-def _send_record(
-    config: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    which: str,
-    event: Any,
-    result: Result,
-    condition: str,
-    attempts: int,
-) -> None:
+def _send_record(config: Mapping[str, Any], delivery: Delivery, which: str, condition: str) -> None:
     """Tell the destination how the invocation ended."""
+    settings, result = delivery.content["settings"], delivery.content["result"]
     target = ((settings.get("DestinationConfig") or {}).get(which) or {}).get("Destination")
     if not target:
         return
@@ -123,15 +161,15 @@ def _send_record(
             "requestId": str(uuid.uuid4()),
             "functionArn": f"{config['FunctionArn']}:{config.get('Version', '$LATEST')}",
             "condition": condition,
-            "approximateInvokeCount": attempts,
+            "approximateInvokeCount": delivery.attempts,
         },
-        "requestPayload": event,
+        "requestPayload": delivery.content["event"],
         "responseContext": {
             "statusCode": 200,
             "executedVersion": config.get("Version", "$LATEST"),
             **({"functionError": result.get("function_error") or "Unhandled"} if failed else {}),
         },
-        "responsePayload": _body(result),
+        "responsePayload": result.get("body"),
     }
     try:
         _send(target, json.dumps(record), {}, record, which)
@@ -145,7 +183,7 @@ def _send_dead_letter(config: Mapping[str, Any], event: Any, result: Result) -> 
     target = (config.get("DeadLetterConfig") or {}).get("TargetArn")
     if not target:
         return
-    body = _body(result)
+    body = result.get("body")
     message = str(body.get("errorMessage", "")) if isinstance(body, dict) else ""
     attributes = {"RequestID": str(uuid.uuid4()), "ErrorCode": "200", "ErrorMessage": message[:1000] or "Unhandled"}
     try:

@@ -14,7 +14,7 @@ from localcloud.testing import Cloud, wait_for
 from localcloud.testing import localcloud as running_localcloud
 
 from .conformance.measures import alarm, becomes, reaches, state_of, value
-from .conformance.steps import messages, queue
+from .conformance.steps import first_message, function, messages, queue
 from .conformance.test_rule_delivery import dead_letter
 from .localcloud_requests import ROLE, unique
 
@@ -118,6 +118,7 @@ def test_metrics_alarms_schedules_and_waiting_deliveries_outlast_a_kill(tmp_path
         )
         wait_for(lambda: messages(cloud, fired_url), 60)
         dead_url = _failing_delivery(cloud)
+        lost_url = _failing_invocation(cloud)
         time.sleep(3)  # a snapshot is at most two seconds old
         cloud.kill()
 
@@ -126,6 +127,7 @@ def test_metrics_alarms_schedules_and_waiting_deliveries_outlast_a_kill(tmp_path
         assert state_of(cloud, watching) == "ALARM"
         _event, attributes = dead_letter(cloud, dead_url)
         assert attributes["EXHAUSTED_RETRY_CONDITION"] == "MaximumRetryAttempts"
+        assert first_message(cloud, lost_url)["requestPayload"] == {"n": 1}
         assert messages(cloud, fired_url) == []  # the schedule has not fired again
 
 
@@ -146,4 +148,16 @@ def _failing_delivery(cloud: Cloud) -> str:
     wanted = {"Id": "1", "Arn": target, "RoleArn": ROLE, "RetryPolicy": policy, "DeadLetterConfig": {"Arn": dead}}
     events.put_targets(Rule="failing", Targets=[wanted])
     events.put_events(Entries=[{"Source": "failing", "DetailType": "kind", "Detail": "{}"}])
+    return url
+
+
+def _failing_invocation(cloud: Cloud) -> str:
+    """An asynchronous invocation that has not ended when the server is killed; its destination's URL."""
+    client, (url, arn) = cloud.client("lambda"), queue(cloud)
+    source = "import time\ndef handler(event, context):\n    time.sleep(15)\n    raise ValueError('asked to fail')\n"
+    name = function(cloud, source)["FunctionName"]
+    client.put_function_event_invoke_config(
+        FunctionName=name, MaximumRetryAttempts=0, DestinationConfig={"OnFailure": {"Destination": arn}}
+    )
+    client.invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps({"n": 1}))
     return url
