@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import re
 import threading
 import time
 from collections import Counter
@@ -20,11 +19,13 @@ from localcloud import endpoint_configs, listing, metrics, serving_plans
 from localcloud.api import project, service_model
 from localcloud.container_contract import ContractError
 from localcloud.data_capture import DataCapture
+from localcloud.endpoint_descriptions import describe, events
 from localcloud.errors import ApiError, ValidationException
 from localcloud.instance_metrics import InstanceMetrics
 from localcloud.jobs import Platform, limited
 from localcloud.model_servers import STOP_GRACE, Fleet, Serving
-from localcloud.router import Route, Router, Target
+from localcloud.router import Route, Router
+from localcloud.routes import route_of
 from localcloud.serving_plans import Plan, Variant
 from localcloud.store import Record, Scope, now
 from localcloud.tags import Tags
@@ -318,7 +319,7 @@ class Endpoints:
         capture = self._capture(scope, name, plan)
 
         def send(share: float) -> None:
-            self._router.set(scope, name, self._route(plan, fleets, capture, share, old_plan, old_fleets))
+            self._router.set(scope, name, route_of(plan, fleets, capture, share, old_plan, old_fleets))
 
         def stage(status: str) -> None:
             with self._store.changing(record):
@@ -338,7 +339,7 @@ class Endpoints:
             with self._store.changing(record):
                 record["EndpointStatus"] = "RollingBack"
             self._emit(scope, record)
-            self._router.set(scope, name, self._route(old_plan, old_fleets, old_capture))
+            self._router.set(scope, name, route_of(old_plan, old_fleets, old_capture))
             _retire(list(fleets.values()))
             if capture is not None:
                 capture.close()
@@ -500,29 +501,7 @@ class Endpoints:
         with self._lock:
             live = self._live.get((scope, record["EndpointName"]))
         if live is not None:
-            self._router.set(scope, record["EndpointName"], self._route(record["_plan"], live.fleets, live.capture))
-
-    def _route(
-        self,
-        plan: Plan,
-        fleets: dict[str, Fleet],
-        capture: DataCapture | None,
-        share: float = 1.0,
-        old_plan: Plan | None = None,
-        old_fleets: dict[str, Fleet] | None = None,
-    ) -> Route:
-        """The route of a plan, which gets ``share`` of the traffic; the old one gets the rest."""
-        targets: list[Target] = []
-        if old_plan is not None and share < 1:
-            targets += _targets(old_plan, old_fleets or {}, 1 - share)
-        if share > 0:
-            targets += _targets(plan, fleets, share)
-        shadow, shadow_share = None, 0.0
-        for variant in plan["shadow"]:
-            shadow = Target(variant["name"], fleets[variant["name"]], variant["weight"], variant["instances"])
-            production = plan["variants"][0]["weight"]
-            shadow_share = min(1.0, variant["weight"] / production) if production > 0 else 0.0
-        return Route(tuple(targets), shadow, shadow_share, capture)
+            self._router.set(scope, record["EndpointName"], route_of(record["_plan"], live.fleets, live.capture))
 
     def _find(self, scope: Scope, name: str) -> Record:
         record = self._store.table(scope, KIND).get(name)
@@ -559,89 +538,16 @@ class Endpoints:
         self._emit(scope, record)
 
     def _described(self, scope: Scope, record: Record) -> Record:
-        shape = service_model("sagemaker").operation_model("DescribeEndpoint").output_shape
-        result: Record = copy.deepcopy(project(shape, record))  # type: ignore[arg-type]
-        plan, pending = record["_plan"], record["_pending"]
         with self._lock:
             live = self._live.get((scope, record["EndpointName"]))
-        status = record["EndpointStatus"]
-        if live is not None and status not in ("Creating", "Failed"):
-            doing = [{"Status": "Updating", "StartTime": record["LastModifiedTime"]}]
-            statuses = doing if status == "Updating" and not pending else None
-            result["ProductionVariants"] = self._summaries(plan["variants"], live.fleets, statuses)
-            if plan["shadow"]:
-                result["ShadowProductionVariants"] = self._summaries(plan["shadow"], live.fleets, statuses)
-        if pending:
-            result["PendingDeploymentSummary"] = self._pending(pending)
-        if capture := plan["capture"]:
-            enabled = capture.get("EnableCapture", True)
-            result["DataCaptureConfig"] = {
-                "EnableCapture": enabled,
-                "CaptureStatus": "Started" if enabled and live is not None else "Stopped",
-                "CurrentSamplingPercentage": capture["InitialSamplingPercentage"],
-                "DestinationS3Uri": capture["DestinationS3Uri"],
-                "KmsKeyId": capture.get("KmsKeyId", ""),
-            }
-        if plan["metrics"]:
-            result["MetricsConfig"] = copy.deepcopy(plan["metrics"])
-        return result
-
-    def _summaries(
-        self, variants: Sequence[Variant], fleets: dict[str, Fleet], statuses: list[Record] | None
-    ) -> list[Record]:
-        return [
-            serving_plans.summary(
-                each, fleets[each["name"]].ready if each["name"] in fleets else 0, self._most, statuses
-            )
-            for each in variants
-        ]
-
-    def _pending(self, pending: Record) -> Record:
-        status = [{"Status": pending["status"], "StartTime": pending.get("changed", pending["start"])}]
-
-        def summarised(variants: list[Variant]) -> list[Record]:
-            result = []
-            for variant in variants:
-                started = pending["status"] != "Creating"
-                summary = serving_plans.summary(variant, variant["instances"] if started else 0, self._most, status)
-                if not started:
-                    summary["CurrentWeight"] = 0.0
-                if variant["type"]:
-                    summary["InstanceType"] = variant["type"]
-                result.append(summary)
-            return result
-
-        plan = pending["plan"]
-        result: Record = {
-            "EndpointConfigName": plan["config"],
-            "ProductionVariants": summarised(plan["variants"]),
-            "StartTime": pending["start"],
-        }
-        if plan["shadow"]:
-            result["ShadowProductionVariants"] = summarised(plan["shadow"])
-        return result
+        return describe(record, live.fleets if live is not None else None, self._most)
 
     def _emit(self, scope: Scope, record: Record) -> None:
         with self._store.lock:
-            described = self._described(scope, record)
-            detail = {
-                "EndpointName": record["EndpointName"],
-                "EndpointArn": record["EndpointArn"],
-                "EndpointConfigName": record["EndpointConfigName"],
-                "ProductionVariants": described.get("ProductionVariants")
-                or self._summaries(record["_plan"]["variants"], {}, None),
-                "EndpointStatus": _upper(record["EndpointStatus"]),
-                "FailureReason": record.get("FailureReason"),
-                "CreationTime": record["CreationTime"],
-                "LastModifiedTime": record["LastModifiedTime"],
-                "Tags": self._tags.of(scope, record["Arn"]),
-            }
-            pending = described.get("PendingDeploymentSummary")
-        events, arn = self._platform.events, record["Arn"]
-        events.emit(scope, "SageMaker Endpoint State Change", arn, detail)
-        if pending:
-            deployment = {**detail, "PendingDeploymentSummary": pending}
-            events.emit(scope, "SageMaker Endpoint Deployment State Change", arn, deployment)
+            described, tags = self._described(scope, record), self._tags.of(scope, record["Arn"])
+            found = list(events(record, described, tags, self._most))
+        for detail_type, detail in found:
+            self._platform.events.emit(scope, detail_type, record["Arn"], detail)
 
     def _in_background(self, work: Callable[..., None], scope: Scope, record: Record, *more: Any) -> None:
         """Run a change in a thread of its own; whatever goes wrong, the endpoint settles."""
@@ -663,14 +569,6 @@ class Endpoints:
         with self._lock:
             self._threads.add(thread)
         thread.start()
-
-
-def _targets(plan: Plan, fleets: dict[str, Fleet], share: float) -> list[Target]:
-    total = sum(variant["weight"] for variant in plan["variants"]) or 1.0
-    return [
-        Target(each["name"], fleets[each["name"]], each["weight"] / total * share, each["instances"])
-        for each in plan["variants"]
-    ]
 
 
 def _by_type(plan: Plan) -> Counter[str]:
@@ -706,8 +604,3 @@ def _stop(fleets: Sequence[Fleet], grace: float) -> None:
         thread.start()
     for thread in threads:
         thread.join(grace + 10)
-
-
-def _upper(status: str) -> str:
-    """InService → IN_SERVICE, as events have it."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", status).upper()

@@ -69,31 +69,3 @@ def retain(plan: Plan, present: Plan, excluded: frozenset[str]) -> None:
 def all_variants(plan: Plan) -> list[Variant]:
     """Production variants and shadow variants."""
     return [*plan["variants"], *plan["shadow"]]
-
-
-def summary(variant: Variant, ready: int, most: int, statuses: list[Record] | None = None) -> Record:
-    """A ProductionVariantSummary.
-
-    Args:
-        ready: how many processes answer.
-        most: how many processes a variant has at most on this machine; each stands for an equal part of the instances.
-        statuses: VariantStatus.
-    """
-    processes = max(1, min(variant["instances"], most)) if variant["instances"] else 0
-    present = variant["instances"] if ready >= processes else ready
-    image = variant["served"]["Image"]
-    result: Record = {
-        "VariantName": variant["name"],
-        "DeployedImages": [
-            {"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": variant["resolved"]},
-        ],
-        "CurrentWeight": variant["weight"],
-        "DesiredWeight": variant["weight"],
-    }
-    if variant["serverless"]:
-        result.update(CurrentServerlessConfig=variant["serverless"], DesiredServerlessConfig=variant["serverless"])
-    else:
-        result.update(CurrentInstanceCount=present, DesiredInstanceCount=variant["instances"])
-    if statuses:
-        result["VariantStatus"] = copy.deepcopy(statuses)
-    return result

@@ -14,7 +14,7 @@ import pytest
 from localcloud import transform_records as records
 from localcloud.containers import ProcessRuntime
 from localcloud.data_capture import Exchange, line
-from localcloud.endpoints import _upper
+from localcloud.endpoint_descriptions import spelled
 from localcloud.errors import ValidationException
 from localcloud.events import Events
 from localcloud.images import ImageMap
@@ -268,7 +268,11 @@ def test_retained_properties_are_those_of_variants_of_the_same_name() -> None:
 
 
 def test_events_spell_statuses_in_capitals() -> None:
-    assert [_upper(each) for each in ("InService", "RollingBack", "Failed")] == ["IN_SERVICE", "ROLLING_BACK", "FAILED"]
+    assert [spelled(each) for each in ("InService", "RollingBack", "Failed")] == [
+        "IN_SERVICE",
+        "ROLLING_BACK",
+        "FAILED",
+    ]
 
 
 # --- batch transform ---
