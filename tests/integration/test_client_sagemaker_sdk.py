@@ -73,6 +73,14 @@ def test_what_the_job_left_beside_the_model_is_where_the_trainer_says(
     assert localcloud.client("s3").head_object(Bucket=bucket, Key=key)["ContentLength"] > 0
 
 
+def test_run_of_an_experiment_keeps_its_parameters_and_metrics(experiment: dict[str, Any], localcloud: Cloud) -> None:
+    run = localcloud.client("sagemaker").describe_trial_component(TrialComponentName="sdk-experiment-first")
+    assert run["Parameters"] == {"alpha": {"NumberValue": 0.5}, "kind": {"StringValue": "ridge"}}
+    [metric] = run["Metrics"]
+    assert (metric["MetricName"], metric["Count"], metric["Last"]) == ("loss", 3, pytest.approx(1 / 3))
+    assert run["OutputArtifacts"]["data"]["Value"].endswith("/train.csv")
+
+
 def test_tuner_finds_the_best_of_its_jobs(experiment: dict[str, Any], localcloud: Cloud) -> None:
     tuned = experiment["tuned"]
     assert (tuned["status"], tuned["completed"]) == ("Completed", 2)
@@ -93,4 +101,5 @@ def test_model_builder_deploys_the_script_and_predicts(localcloud: Cloud, tmp_pa
     assert (deployed["model"], deployed["status"]) == ("sdk-model", "InService")
     assert deployed["environment"]["SAGEMAKER_PROGRAM"] == "train.py"  # script_server.py serves by it
     assert deployed["prediction"] == pytest.approx([21, 41], abs=1e-3)
+    assert deployed["batch"] == pytest.approx([3, 5, 7], abs=1e-2)
     assert localcloud.client("sagemaker").list_endpoints(NameContains="sdk-endpoint")["Endpoints"] == []

@@ -1,4 +1,4 @@
-"""What a data scientist writes with the SageMaker SDK: train with AWS's own image, deploy the script with it, predict.
+"""What a data scientist writes with the SageMaker SDK: train with AWS's image, deploy, predict, transform.
 
 Usage: deploy.py BUCKET. What came of it goes to result.json.
 """
@@ -11,6 +11,7 @@ from sagemaker.core import image_uris
 from sagemaker.core.helper import IamRoleResolver
 from sagemaker.core.helper.session_helper import Session
 from sagemaker.core.resources import Endpoint, EndpointConfig, Model
+from sagemaker.core.transformer import Transformer
 from sagemaker.serve.model_builder import ModelBuilder
 from sagemaker.train import ModelTrainer
 from sagemaker.train.configs import Compute, InputData, SourceCode
@@ -52,6 +53,20 @@ result = {
     "prediction": json.loads(answer.body.read()),
     "environment": Model.get("sdk-model").primary_container.environment,
 }
+batch = Path("batch.csv")
+batch.write_text("1\n2\n3\n")
+transformer = Transformer(
+    model_name="sdk-model",
+    instance_count=1,
+    instance_type="ml.m5.large",
+    output_path=f"s3://{sys.argv[1]}/batch-out",
+    accept="application/json",
+    sagemaker_session=session,
+)
+uploaded = session.upload_data(str(batch), key_prefix="batch-in")
+transformer.transform(data=uploaded, content_type="text/csv", split_type="Line", wait=True, logs=False)
+result["batch"] = json.loads(session.read_s3_file(sys.argv[1], "batch-out/batch.csv.out"))
+
 config = EndpointConfig.get(Endpoint.get("sdk-endpoint").endpoint_config_name)
 endpoint.delete()
 endpoint.wait_for_delete()

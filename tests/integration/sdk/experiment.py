@@ -13,6 +13,7 @@ from pathlib import Path
 
 import boto3
 from sagemaker.core import image_uris
+from sagemaker.core.experiments.run import Run
 from sagemaker.core.helper import IamRoleResolver
 from sagemaker.core.helper.session_helper import Session
 from sagemaker.core.parameter import ContinuousParameter
@@ -91,6 +92,13 @@ RESULT["trained"] = {
     "metrics": {metric.metric_name: metric.value for metric in job.final_metric_data_list},
     "output": trainer.output_data,
 }
+
+# --- track ---
+with Run(experiment_name="sdk-experiment", run_name="first", sagemaker_session=session) as run:
+    run.log_parameters({"alpha": 0.5, "kind": "ridge"})
+    for step in range(3):
+        run.log_metric("loss", 1 / (step + 1), step=step)
+    run.log_file(str(data), name="data")
 
 # --- tune ---
 tuner = HyperparameterTuner(
