@@ -20,7 +20,7 @@ def route_of(
 ) -> Route:
     """The route of a plan, which gets ``share`` of the traffic; the old one gets the rest.
 
-    The shadow gets as large a share of the requests as its weight is of the production variant's (1 and 1: all of them),
+    The shadow gets as large a share of the requests as its weight is of the production variant's (1 and 1: all),
     which is how AWS's examples read; its reference does not say.
     """
     targets: list[Target] = []
