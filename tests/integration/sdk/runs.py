@@ -1,10 +1,11 @@
-"""Tracks a run by the SageMaker SDK, loads it again, and says what it finds; runs in the SDK's own environment.
+"""Tracks a run by the SageMaker SDK, loads it again, writes result.json; runs in the SDK's own environment.
 
 Arguments: the experiment's name, and a bucket that is there.
 """
 
 import json
 import sys
+from pathlib import Path
 
 import boto3
 from sagemaker.core.experiments.experiment import Experiment
@@ -32,7 +33,7 @@ def main(experiment: str, bucket: str) -> None:
         "artefacts": [edge["DestinationName"] for edge in edges],
     }
     Experiment.load(experiment, sagemaker_session=session)._delete_all(action="--force")
-    print(json.dumps(said))
+    Path("result.json").write_text(json.dumps(said))
 
 
 if __name__ == "__main__":
