@@ -213,6 +213,7 @@ def _print(running: daemon.Running, as_json: bool, **more: Mapping[str, Any] | N
                     "pid": running.pid,
                     "account": running.account,
                     "region": running.region,
+                    "docker": running.docker,
                     **more,
                 }
             )
@@ -222,6 +223,8 @@ def _print(running: daemon.Running, as_json: bool, **more: Mapping[str, Any] | N
             f"localcloud runs at {running.endpoint} (process {running.pid}, log {running.directory / daemon.LOG_FILE})"
         )
         print(f'  eval "$(localcloud env --dir {shlex.quote(str(running.directory))})" makes a shell speak to it')
+        if running.docker:
+            print("  jobs and model servers run in containers of their images (--docker)")
         if "snapshots" in more:
             print(f"  {_saved(more['snapshots'])}")
 

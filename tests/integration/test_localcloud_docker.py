@@ -457,8 +457,9 @@ def test_a_localcloud_that_runs_with_processes_is_not_taken_for_one_with_contain
 
 
 def test_the_status_says_that_jobs_run_in_containers(cloud: Cloud) -> None:
-    state = json.loads((cloud.running.directory / "localcloud.json").read_text())
-    assert state["docker"] is True
+    directory = str(cloud.running.directory)
+    assert json.loads(start_command("status", "--dir", directory, "--json").stdout)["docker"] is True
+    assert "run in containers of their images" in start_command("status", "--dir", directory).stdout
 
 
 def start_command(*arguments: str) -> subprocess.CompletedProcess[str]:
