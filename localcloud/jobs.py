@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from localcloud.container_contract import S3Transfer
 from localcloud.containers import Container, ContainerError, ContainerSpec
+from localcloud.endings import Ending
 from localcloud.errors import ValidationException
 from localcloud.events import Events
 from localcloud.images import Image, ImageNotFound
@@ -70,6 +71,7 @@ class Live:
     container: Container | None = None
     grace: float = 30.0
     forgotten: bool = False  # by a reset: nobody wants its results any more
+    end: Ending = field(default_factory=Ending)  # comes with `finished`, and calls whoever waits for several things
 
     def stop(self, grace: float | None = None) -> None:
         """Ask the job to stop; returns at once."""
@@ -147,6 +149,7 @@ class Platform:
                     if self._live.get((scope, kind, name)) is live:  # after a reset the name may be another job's
                         del self._live[scope, kind, name]
                 live.finished.set()
+                live.end.end()
                 if then is not None:
                     then()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -26,8 +27,6 @@ from localcloud.job_family import JobNames
 from localcloud.service import SageMaker
 from localcloud.store import Record, Scope
 
-# How long a waiting task goes on before it looks whether anybody still waits for it.
-LOOK_SECONDS = 0.2
 # The tag that Step Functions puts on what it starts and waits for.
 MANAGED = {"Key": "MANAGED_BY_AWS", "Value": "STARTED_BY_STEP_FUNCTIONS"}
 
@@ -93,8 +92,13 @@ class SageMakerTasks:
 
     def _wait(self, scope: Scope, job: JobNames, name: str, run: TaskRun, caller: str) -> Record:
         live = self._sagemaker.platform.live(scope, job.kind, name)
-        while live is not None and not live.finished.wait(LOOK_SECONDS):
-            if run.abandoned:
+        if live is not None:
+            either = threading.Event()
+            take_back = run.ending.call(either.set)
+            live.end.call(either.set)
+            either.wait()
+            take_back()
+            if not live.finished.is_set():
                 self._stop(scope, job, name, caller)
                 raise StatesError("States.TaskFailed", f"Nobody waits for {name} any more; it is being stopped.")
         described: Record = plain(self._perform(scope, job.describe, {job.member: name}, caller))
