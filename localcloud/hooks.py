@@ -365,6 +365,7 @@ HOOKS = {
     "states.intrinsic": Hook(_STEPFUNCTIONS, "_evaluate_intrinsic", ("expression", "data", "ctx")),
     "states.path_tokens": Hook(_STEPFUNCTIONS, "_parse_jsonpath_tokens", ("path",)),
     "states.start_sync": Hook(_STEPFUNCTIONS, "_start_sync_execution", ("data",)),
+    "states.reset": Hook(_STEPFUNCTIONS, "reset", ()),
     "states.nested": Hook(_STEPFUNCTIONS, "_invoke_nested_start_execution_sync", ("resource", "input_data")),
     "states.nested_request": Hook(_STEPFUNCTIONS, "_nested_start_execution_request", ("input_data",)),
     "states.task_tokens": Hook(_STEPFUNCTIONS, "_task_tokens"),

@@ -166,6 +166,14 @@ def close(
     return True
 
 
+def forget_all() -> None:
+    """End whatever runs, without a word: nobody knows of it any more."""
+    for walk in list(running.values()):
+        with lock:
+            walk.execution["status"] = "ABORTED"
+        walk.ending.end()
+
+
 # --- the definition an execution was started with --------------------------------------------------------------------
 
 

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from localcloud import daemon
 from localcloud.testing import Cloud, wait_for
+from localcloud.testing import localcloud as running_localcloud
 
 from .steps import events_of, machine
 
@@ -11,14 +13,27 @@ def threads(cloud: Cloud) -> int:
     return len(list(Path(f"/proc/{cloud.running.pid}/task").iterdir()))
 
 
-def test_stopped_executions_wait_no_longer(localcloud: Cloud) -> None:
-    client = localcloud.client("stepfunctions")
-    arn = machine(localcloud, {"Hold": {"Type": "Wait", "Seconds": 3600, "End": True}}, "Hold")
-    before = threads(localcloud)
+def waiting(cloud: Cloud) -> tuple[int, list[str]]:
+    """Forty executions that wait for an hour, and how many threads there were before."""
+    arn, before = machine(cloud, {"Hold": {"Type": "Wait", "Seconds": 3600, "End": True}}, "Hold"), threads(cloud)
+    client = cloud.client("stepfunctions")
     executions = [client.start_execution(stateMachineArn=arn)["executionArn"] for _ in range(40)]
     for execution in executions:
-        wait_for(lambda: len(events_of(localcloud, execution)) == 2)  # noqa: B023 - called at once
-    assert threads(localcloud) >= before + 30
+        wait_for(lambda: len(events_of(cloud, execution)) == 2)  # noqa: B023 - called at once
+    assert threads(cloud) >= before + 30
+    return before, executions
+
+
+def test_stopped_executions_wait_no_longer(localcloud: Cloud) -> None:
+    before, executions = waiting(localcloud)
     for execution in executions:
-        client.stop_execution(executionArn=execution)
+        localcloud.client("stepfunctions").stop_execution(executionArn=execution)
     wait_for(lambda: threads(localcloud) < before + 20, 30)
+
+
+def test_nothing_waits_after_a_reset(tmp_path: Path) -> None:
+    with running_localcloud(tmp_path / "own") as cloud:
+        cloud.role("job-role")
+        before, _executions = waiting(cloud)
+        daemon.reset(cloud.running.directory)
+        wait_for(lambda: threads(cloud) < before + 20, 30)
