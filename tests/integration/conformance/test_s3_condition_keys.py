@@ -22,7 +22,7 @@ def written_once(cloud: Cloud, **condition: Any) -> tuple[str, Any]:
         "Condition": condition,
     }
     root.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
-    return bucket, acting(cloud, unique("once"), allow("s3:*"))("s3")
+    return bucket, acting(cloud, unique("once"), allow("s3:*", "kms:GenerateDataKey"))("s3")
 
 
 def test_unconditional_write_is_refused_and_a_conditional_one_is_not(localcloud: Cloud) -> None:
