@@ -144,6 +144,7 @@ HOOKS = {
     "events.buses": Hook(_EVENTBRIDGE, "_event_buses"),
     "events.log": Hook(_EVENTBRIDGE, "_events_log_list", ()),
     "events.archive": Hook(_EVENTBRIDGE, "_archive_event", ("event", "view")),
+    "events.targets": Hook(_EVENTBRIDGE, "_targets"),
     "events.key": Hook(_EVENTBRIDGE, "_rule_key", ("rule_name", "bus_name")),
     "events.put_targets": Hook(_EVENTBRIDGE, "_put_targets", ("data",)),
     "events.api_destinations": Hook(_EVENTBRIDGE, "_api_destinations"),

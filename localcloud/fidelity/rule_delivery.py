@@ -31,6 +31,8 @@ def install(identity: Identity, deliverer: Deliverer) -> None:
 
     def make_invoke(_original: Any) -> Any:
         def invoke(target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any = None) -> None:
+            if rule.get("ScheduleExpression") and target is _first_target(rule):
+                _put(rule["Name"], rule.get("EventBusName", "default"), "TriggeredRules")
             deliverer.submit(_delivery(target, event, rule, view or hooks.get("events.view")(event)))
 
         return invoke
@@ -48,6 +50,12 @@ def install(identity: Identity, deliverer: Deliverer) -> None:
 
     hooks.replace("events.invoke", make_invoke)
     hooks.replace("events.matches", make_matches)
+
+
+def _first_target(rule: dict[str, Any]) -> Any:
+    """The target for which a scheduled rule is counted; one that an event triggers is counted where it matches."""
+    key = hooks.get("events.key")(rule["Name"], rule.get("EventBusName", "default"))
+    return next(iter(hooks.get("events.targets").get(key) or ()), None)
 
 
 def _delivery(target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any) -> Delivery:
