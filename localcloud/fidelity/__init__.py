@@ -95,7 +95,6 @@ ENGINE = (
 
 CORRECTIONS = (
     *ENGINE,
-    alarm_actions,
     alarm_evaluation,
     alarm_operations,
     async_targets,
@@ -156,6 +155,7 @@ def install(clients: Clients, identity: Identity, logs: Logs) -> None:
         logged.install(logs)
     deliverer = Deliverer()
     hooks.register_state("localcloud_deliveries", deliverer)
+    alarm_actions.install(identity)
     event_entries.install(deliverer)
     rule_delivery.install(identity, deliverer)
     schedule_delivery.install(identity, clients, deliverer)

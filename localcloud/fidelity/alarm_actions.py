@@ -13,10 +13,12 @@ from typing import Any
 
 from localcloud import hooks
 from localcloud.alarms import event_detail, notification, previous_state, stamp
+from localcloud.identity import Identity, Service
 from localcloud.store import Scope
 
 logger = logging.getLogger("localcloud.fidelity")
 
+SERVICE: Service = "cloudwatch.amazonaws.com"
 ACTIONS = {"ALARM": "AlarmActions", "OK": "OKActions", "INSUFFICIENT_DATA": "InsufficientDataActions"}
 MOST_HISTORY = 5000  # entries of one account; AWS keeps 30 days
 
@@ -28,8 +30,8 @@ def remember(arn: str, previous: dict[str, Any]) -> None:
     _before[arn] = previous
 
 
-def install() -> None:
-    """Put the event before the actions."""
+def install(identity: Identity) -> None:
+    """Put the event before the actions, which CloudWatch must be allowed by the topic's policy and its key's."""
 
     def make(_original: Any) -> Any:
         def act(alarm: dict[str, Any], old_state: str, new_state: str, _reason: str) -> None:
@@ -38,7 +40,7 @@ def install() -> None:
             _emit(scope, alarm, previous)
             if alarm.get("ActionsEnabled", True):
                 for action in alarm.get(ACTIONS[new_state]) or ():
-                    _perform(scope, action, alarm, old_state, previous)
+                    _perform(identity, scope, action, alarm, old_state, previous)
             _forget_history()
 
         return act
@@ -66,12 +68,13 @@ def _emit(scope: Scope, alarm: dict[str, Any], previous: dict[str, Any]) -> None
     )
 
 
-def _perform(scope: Scope, action: str, alarm: dict[str, Any], old_state: str, previous: dict[str, Any]) -> None:
+def _perform(
+    identity: Identity, scope: Scope, action: str, alarm: dict[str, Any], old_state: str, previous: dict[str, Any]
+) -> None:
     kind = (action.split(":", 3) + [""] * 3)[2]
     try:
         if kind == "sns":
-            if not hooks.get("sns.allows")(action, "cloudwatch.amazonaws.com", alarm["AlarmArn"], scope.account):
-                raise PermissionError("the topic's policy does not let cloudwatch.amazonaws.com publish")
+            identity.may_deliver(scope, SERVICE, alarm["AlarmArn"], None, action, "sns:Publish")
             message = json.dumps(notification(scope, alarm, old_state))
             subject = f'{alarm["StateValue"]}: "{alarm["AlarmName"]}" in {scope.region}'[:100]
             if hooks.get("sns.publish")(action, message, subject) is None:

@@ -1,6 +1,7 @@
 """localcloud.fidelity.alarm_actions."""
 
 import json
+from typing import Any
 
 from localcloud.testing import Cloud
 
@@ -93,3 +94,23 @@ def test_composite_alarm_follows_its_children(localcloud: Cloud) -> None:
     detail = first_message(localcloud, url)["detail"]
     assert (detail["state"]["value"], detail["previousState"]["value"]) == ("ALARM", "OK")
     assert detail["configuration"]["alarmRule"] == f"ALARM({child})"
+
+
+def test_encrypted_topic_hears_of_an_alarm_only_if_its_key_allows(localcloud: Cloud) -> None:
+    arn, heard = topic(localcloud)
+    kms = localcloud.client("kms")
+    root = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{localcloud.account}:root"}, "Action": "kms:*"}
+    service = {"Effect": "Allow", "Principal": {"Service": "cloudwatch.amazonaws.com"}, "Action": "kms:*"}
+    key = kms.create_key(Policy=_policy(root))["KeyMetadata"]["KeyId"]
+    localcloud.client("sns").set_topic_attributes(TopicArn=arn, AttributeName="KmsMasterKeyId", AttributeValue=key)
+    name = alarm(localcloud, unique("N"), "m", {}, TreatMissingData="ignore", AlarmActions=[arn], OKActions=[arn])
+    cloudwatch = localcloud.client("cloudwatch")
+
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="not heard")
+    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=_policy(root, service))
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="heard")
+    assert first_message(localcloud, heard)["NewStateReason"] == "heard"
+
+
+def _policy(*statements: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [{**each, "Resource": "*"} for each in statements]})
