@@ -103,17 +103,18 @@ class TuningRun:
         if definition.name:
             extra["TrainingJobDefinitionName"] = definition.name
         try:
-            record, _ = self._training.start(
-                self._scope,
-                self._request(name, definition, trial),
-                on_metric=lambda metric, value: self._report(definition, trial, metric, value),
-                then=lambda: self._ended.put(trial),
-                **extra,
-            )
+            with self._store.lock:  # a metric may come at once, and is to find its trial among those that run
+                record, _ = self._training.start(
+                    self._scope,
+                    self._request(name, definition, trial),
+                    on_metric=lambda metric, value: self._report(definition, trial, metric, value),
+                    then=lambda: self._ended.put(trial),
+                    **extra,
+                )
+                self._running[trial.id] = (definition, record)
         except ApiError:
             self._search.tell(trial.id, None, failed=True)
             raise
-        self._running[trial.id] = (definition, record)
         with self._store.changing(self._record):
             self._record["_children"].append(name)
         return True
