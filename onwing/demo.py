@@ -141,7 +141,7 @@ def _start(
         raise WaitedTooLong(
             f"The uploads were not taken in within {INGEST_TIMEOUT:.0f} s.",
             where=str(target),
-            todo="Look at what the function wrote (`localcloud logs --dir .onwing/localcloud`), and at `onwing status`.",
+            todo="Look at what the function wrote (`localcloud logs --dir .onwing/localcloud`) and at `onwing status`.",
         )
     fleet = outcome.fleets[0]
     if fleet.status != "already":
