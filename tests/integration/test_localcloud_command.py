@@ -130,6 +130,14 @@ def test_failed_start_tells_of_itself_and_not_of_an_earlier_one(directory: Path,
     assert "none.toml" not in refused("--dir", str(directory), "--port", port)
 
 
+def test_no_lines_are_no_lines(directory: Path) -> None:
+    directory.mkdir()
+    (directory / daemon.LOG_FILE).write_text("one\ntwo\n")
+    assert daemon.tail(directory, 0) == ""
+    assert daemon.tail(directory, 1) == "two"
+    assert daemon.tail(directory, 9) == "one\ntwo"
+
+
 # --- one that runs ---
 
 
@@ -160,15 +168,15 @@ def test_second_start_gives_the_first_and_says_that_its_options_count(directory:
 def test_log_is_followed(directory: Path) -> None:
     daemon.start(directory, keep=False)
     follower = subprocess.Popen(
-        [sys.executable, "-m", "localcloud", "logs", "-f", "-n", "0", "--dir", str(directory)],
+        [sys.executable, "-m", "localcloud", "logs", "-f", "-n", "1", "--dir", str(directory)],
         stdout=subprocess.PIPE,
         text=True,
     )
     assert follower.stdout is not None
-    time.sleep(1)
+    assert follower.stdout.readline()  # the last line so far: from here on it follows
     with (directory / daemon.LOG_FILE).open("a") as log:
         log.write("a new line\n")
-    assert follower.stdout.readline() == "a new line\n"
+    assert "a new line\n" in iter(follower.stdout.readline, "")
     follower.send_signal(signal.SIGINT)
     assert follower.wait(20) == 130
     follower.stdout.close()
