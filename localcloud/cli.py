@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from localcloud import daemon, quotas
+from localcloud import daemon
 from localcloud.errors import LocalcloudError
+from localcloud.sagemaker import quotas
 
 EXAMPLES = f"""\
 a first session:

@@ -17,9 +17,9 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 
 from localcloud import hooks
-from localcloud.api import botocore_session
 from localcloud.errors import LocalcloudError
-from localcloud.identity import Session
+from localcloud.iam.identity import Session
+from localcloud.sagemaker.api import botocore_session
 from localcloud.store import Scope
 
 # A client takes about half a megabyte; those that were not used for longest are made again when they are needed.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localcloud.engine import find as find_engine
+from localcloud.containers.engine import find as find_engine
 from localcloud.errors import LocalcloudError
 from localcloud.server import LOCK_FILE, STATE_FILE, STATUS_PATH
 

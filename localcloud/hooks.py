@@ -25,8 +25,8 @@ from importlib.metadata import version
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from localcloud.endings import Ending
 from localcloud.errors import LocalcloudError
+from localcloud.states.endings import Ending
 from localcloud.store import Scope
 
 WRITTEN_FOR = "1.5.33"

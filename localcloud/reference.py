@@ -94,7 +94,7 @@ def installed() -> set[str]:
 
 def families() -> list[Family]:
     """What SageMaker's parts implement, as they say themselves."""
-    from localcloud.service import SageMaker
+    from localcloud.sagemaker.service import SageMaker
 
     sagemaker = SageMaker(_platform())
     found = {}
@@ -111,11 +111,11 @@ def families() -> list[Family]:
 
 def _platform() -> Any:
     """A platform that can do nothing, for a SageMaker that is only asked what it has."""
-    from localcloud.events import Events
-    from localcloud.images import ImageMap
-    from localcloud.jobs import Platform
-    from localcloud.logs import Logs
-    from localcloud.slots import Slots
+    from localcloud.containers.images import ImageMap
+    from localcloud.jobs.logs import Logs
+    from localcloud.jobs.platform import Platform
+    from localcloud.jobs.slots import Slots
+    from localcloud.sagemaker.events import Events
     from localcloud.store import Store
 
     nothing: Any = None
@@ -145,7 +145,7 @@ def conformance_table() -> str:
 
 def operation_table() -> str:
     """Every operation of SageMaker's, SageMaker Runtime's and SageMaker Metrics' models: implemented, partial, not."""
-    from localcloud.api import service_model
+    from localcloud.sagemaker.api import service_model
 
     have = families()
     parts = []

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from localcloud.docker_runtime import DockerImages, DockerRuntime, remove_left
-from localcloud.engine import Engine
-from localcloud.engine import find as find_engine
+from localcloud.containers.docker_runtime import DockerImages, DockerRuntime, remove_left
+from localcloud.containers.engine import Engine
+from localcloud.containers.engine import find as find_engine
 from localcloud.errors import LocalcloudError
 
 logger = logging.getLogger("localcloud")
@@ -36,7 +36,7 @@ DRAIN_SECONDS = 1.0
 STATUS_PATH = "/_localcloud/status"
 TEMPORARY = "tmp"
 JOBS = "jobs"
-FRAMEWORK_IMAGES = Path(__file__).with_name("frameworks.toml")
+FRAMEWORK_IMAGES = Path(__file__).parent / "containers" / "frameworks.toml"
 CPUS = os.cpu_count() or 1
 # What SageMaker projects use; every further service costs memory once it is asked for.
 SERVICES = (
@@ -280,24 +280,25 @@ def plug_in(settings: Settings, endpoint: str, engine: Engine | None = None) -> 
     Args:
         engine: runs the containers; without one they are processes.
     """
-    from localcloud import cloudformation, fidelity, hooks
-    from localcloud.api import service_model
-    from localcloud.awssdk import AwsSdk
+    from localcloud import fidelity, hooks
     from localcloud.clients import Clients
-    from localcloud.container_contract import TransferError
-    from localcloud.containers import ProcessRuntime
-    from localcloud.durability import Durability
-    from localcloud.events import Events
-    from localcloud.identity import Identity, NotAssumable, Session
-    from localcloud.images import ImageMap
-    from localcloud.jobs import Images, Platform
-    from localcloud.logs import Logs
-    from localcloud.quotas import Quotas
-    from localcloud.service import SageMaker
-    from localcloud.slots import Slots
-    from localcloud.stepfunctions import SageMakerTasks, integrations
+    from localcloud.containers.container_contract import TransferError
+    from localcloud.containers.images import ImageMap
+    from localcloud.containers.processes import ProcessRuntime
+    from localcloud.durability.kept import Durability
+    from localcloud.iam.identity import Identity, NotAssumable, Session
+    from localcloud.jobs.logs import Logs
+    from localcloud.jobs.platform import Images, Platform
+    from localcloud.jobs.slots import Slots
+    from localcloud.sagemaker import cloudformation
+    from localcloud.sagemaker.api import service_model
+    from localcloud.sagemaker.events import Events
+    from localcloud.sagemaker.quotas import Quotas
+    from localcloud.sagemaker.service import SageMaker
+    from localcloud.states.awssdk import AwsSdk
+    from localcloud.states.sagemaker_tasks import SageMakerTasks, integrations
+    from localcloud.states.task_roles import TaskRoles
     from localcloud.store import Scope, Store
-    from localcloud.task_roles import TaskRoles
 
     image_map = ImageMap.load(list(settings.images)).before(ImageMap.load([FRAMEWORK_IMAGES]))
     note = logging.getLogger("localcloud.runtime").info
@@ -475,7 +476,7 @@ def _lock(directory: Path) -> Any:
 def _listen_again(settings: Settings) -> socket.socket:
     """Listen; without a port asked for, where the kept state was served last, as addresses in it name that port."""
     if settings.port == 0 and settings.keep:
-        from localcloud.durability import kept_port
+        from localcloud.durability.kept import kept_port
 
         if port := kept_port(settings.directory):
             with contextlib.suppress(PortTaken):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from localcloud import hooks
 from localcloud.clients import Clients
-from localcloud.delivery import Deliverer
+from localcloud.delivery.deliveries import Deliverer
 from localcloud.fidelity import (
     alarm_actions,
     alarm_evaluation,
@@ -69,8 +69,8 @@ from localcloud.fidelity import (
     workflow_types,
     yaml_definitions,
 )
-from localcloud.identity import Identity
-from localcloud.logs import Logs
+from localcloud.iam.identity import Identity
+from localcloud.jobs.logs import Logs
 
 # What runs executions comes first: the others wrap it.
 ENGINE = (

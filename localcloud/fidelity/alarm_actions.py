@@ -12,8 +12,8 @@ import time
 from typing import Any
 
 from localcloud import hooks
-from localcloud.alarms import event_detail, notification, previous_state, stamp
-from localcloud.identity import Identity, Service
+from localcloud.cloudwatch.alarms import event_detail, notification, previous_state, stamp
+from localcloud.iam.identity import Identity, Service
 from localcloud.store import Scope
 
 logger = logging.getLogger("localcloud.fidelity")

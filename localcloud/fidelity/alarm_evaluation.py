@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from localcloud import hooks, metrics
-from localcloud.alarms import Evaluator, previous_state
+from localcloud import hooks
+from localcloud.cloudwatch import metrics
+from localcloud.cloudwatch.alarms import Evaluator, previous_state
 from localcloud.fidelity import alarm_actions
 from localcloud.store import Scope
 

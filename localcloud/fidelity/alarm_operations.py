@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from localcloud import hooks, metric_math, metric_statistics
-from localcloud.alarms import previous_state
-from localcloud.api import service_model
-from localcloud.cloudwatch import FRONT
+from localcloud import hooks
+from localcloud.cloudwatch import metric_math, metric_statistics
+from localcloud.cloudwatch.alarms import previous_state
+from localcloud.cloudwatch.operations import FRONT
 from localcloud.errors import ApiError
 from localcloud.fidelity import alarm_actions
+from localcloud.sagemaker.api import service_model
 from localcloud.store import Scope
 
 Request = Mapping[str, Any]

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from localcloud import hooks
-from localcloud.delivery import AGE_USED, Deliverer, Delivery, Failed, enqueue
+from localcloud.delivery.deliveries import AGE_USED, Deliverer, Delivery, Failed, enqueue
 from localcloud.fidelity import function_metrics, queue_metrics
 
 logger = logging.getLogger("localcloud.fidelity")

@@ -12,8 +12,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from localcloud import hooks, workflow
+from localcloud import hooks
 from localcloud.fidelity.answers import Answer, answered, refused
+from localcloud.states import workflow
 
 _TYPE = "AWS::StepFunctions::StateMachine"
 _TYPES = ("Choice", "Fail", "Map", "Parallel", "Pass", "Succeed", "Task", "Wait")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from localcloud import hooks
-from localcloud.identity import denial
+from localcloud.iam.identity import denial
 
 # They have wordings of their own, which MiniStack knows.
 _OWN_WORDING = frozenset({"apigateway", "ec2", "iot", "iot-data", "logs", "ssm"})

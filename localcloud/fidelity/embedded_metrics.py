@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from localcloud import emf, hooks, metrics
-from localcloud.metrics import Aggregate
+from localcloud import hooks
+from localcloud.cloudwatch import emf, metrics
+from localcloud.cloudwatch.metrics import Aggregate
 
 
 def install() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from localcloud import hooks
-from localcloud.delivery import Deliverer
+from localcloud.delivery.deliveries import Deliverer
 
 MOST_ENTRIES = 10
 MOST_BYTES = 1_048_576  # of all entries of a request together

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from localcloud import hooks, workflow
+from localcloud import hooks
+from localcloud.states import workflow
 
 _EXECUTORS = ("states.task", "states.pass", "states.choice", "states.wait", "states.parallel", "states.map")
 

@@ -15,9 +15,10 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from localcloud import hooks, workflow
+from localcloud import hooks
 from localcloud.errors import LocalcloudError
-from localcloud.logs import Logs, LogStream
+from localcloud.jobs.logs import Logs, LogStream
+from localcloud.states import workflow
 from localcloud.store import Scope
 
 logger = logging.getLogger("localcloud.fidelity")

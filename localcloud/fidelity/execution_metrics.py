@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from localcloud import hooks, metrics
+from localcloud import hooks
+from localcloud.cloudwatch import metrics
 
 NAMESPACE = "AWS/States"
 STATUSES = {

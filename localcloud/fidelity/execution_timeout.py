@@ -10,8 +10,9 @@ import contextvars
 from functools import partial
 from typing import Any
 
-from localcloud import hooks, workflow
-from localcloud.endings import timers
+from localcloud import hooks
+from localcloud.states import workflow
+from localcloud.states.endings import timers
 
 
 def install() -> None:

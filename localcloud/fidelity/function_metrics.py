@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from localcloud import hooks, metrics
+from localcloud import hooks
+from localcloud.cloudwatch import metrics
 
 NAMESPACE = "AWS/Lambda"
 

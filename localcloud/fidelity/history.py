@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from localcloud import hooks, workflow
+from localcloud import hooks
+from localcloud.states import workflow
 
 
 def install() -> None:

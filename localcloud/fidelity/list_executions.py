@@ -10,8 +10,9 @@ import base64
 import json
 from typing import Any
 
-from localcloud import hooks, workflow
+from localcloud import hooks
 from localcloud.fidelity.answers import Answer, answered, refused
+from localcloud.states import workflow
 
 _PAGE, _LARGEST_PAGE = 100, 1000
 _STATUSES = ("RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED", "PENDING_REDRIVE")

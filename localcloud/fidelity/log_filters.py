@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from localcloud import hooks, log_patterns
+from localcloud import hooks
+from localcloud.cloudwatch import log_patterns
 from localcloud.errors import ApiError
 
 MOST_EVENTS = 10_000

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from localcloud import hooks, workflow
+from localcloud import hooks
+from localcloud.states import workflow
 
 # docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html
 AT_ONCE = 40

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from localcloud import hooks, log_patterns, metrics
-from localcloud.event_paths import MISSING, find
+from localcloud import hooks
+from localcloud.cloudwatch import log_patterns, metrics
+from localcloud.delivery.event_paths import MISSING, find
 
 
 def install() -> None:

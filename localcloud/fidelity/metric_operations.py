@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from localcloud import hooks, metrics
-from localcloud.cloudwatch import FRONT
-from localcloud.metric_queries import MetricQueries
+from localcloud import hooks
+from localcloud.cloudwatch import metrics
+from localcloud.cloudwatch.metric_queries import MetricQueries
+from localcloud.cloudwatch.operations import FRONT
 
 
 class _Saved:

@@ -11,7 +11,8 @@ import json
 import threading
 from typing import Any
 
-from localcloud import hooks, workflow
+from localcloud import hooks
+from localcloud.states import workflow
 
 
 def install() -> None:

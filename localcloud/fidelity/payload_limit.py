@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from localcloud import hooks, workflow
+from localcloud import hooks
+from localcloud.states import workflow
 
 LARGEST = 262_144  # bytes
 

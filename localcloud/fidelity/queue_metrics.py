@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from localcloud import hooks, metrics
-from localcloud.metrics import MetricKey
+from localcloud import hooks
+from localcloud.cloudwatch import metrics
+from localcloud.cloudwatch.metrics import MetricKey
 from localcloud.store import Scope
 
 NAMESPACE = "AWS/SQS"

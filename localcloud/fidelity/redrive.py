@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from localcloud import hooks, workflow
+from localcloud import hooks
 from localcloud.fidelity.answers import Answer, answered, refused
+from localcloud.states import workflow
 
 PERIOD = timedelta(days=14)
 # "The workflow execution has not exceeded the maximum open time of one year."

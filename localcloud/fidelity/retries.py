@@ -13,8 +13,9 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from localcloud import hooks, workflow
+from localcloud import hooks
 from localcloud.fidelity.state_walk import runtime_cause
+from localcloud.states import workflow
 
 logger = logging.getLogger("localcloud.fidelity")
 

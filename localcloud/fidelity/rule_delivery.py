@@ -11,12 +11,13 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from localcloud import hooks, metrics
-from localcloud.delivery import Deliverer, Delivery, Failed, enqueue
-from localcloud.event_paths import MISSING, find
+from localcloud import hooks
+from localcloud.cloudwatch import metrics
+from localcloud.delivery.deliveries import Deliverer, Delivery, Failed, enqueue
+from localcloud.delivery.event_paths import MISSING, find
+from localcloud.delivery.rule_targets import RuleTargets
 from localcloud.fidelity import queue_metrics
-from localcloud.identity import Identity
-from localcloud.rule_targets import RuleTargets
+from localcloud.iam.identity import Identity
 
 logger = logging.getLogger("localcloud.fidelity")
 

@@ -16,12 +16,14 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from localcloud import hooks, metrics, schedule_times
+from localcloud import hooks
 from localcloud.clients import Clients
-from localcloud.delivery import Deliverer, Delivery, Failed
+from localcloud.cloudwatch import metrics
+from localcloud.delivery import schedule_times
+from localcloud.delivery.deliveries import Deliverer, Delivery, Failed
+from localcloud.delivery.schedule_targets import ScheduleTargets, payload_of, stamp
 from localcloud.errors import ApiError
-from localcloud.identity import Identity
-from localcloud.schedule_targets import ScheduleTargets, payload_of, stamp
+from localcloud.iam.identity import Identity
 from localcloud.store import Scope
 
 logger = logging.getLogger("localcloud.fidelity")

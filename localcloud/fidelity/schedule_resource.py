@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from localcloud import hooks
-from localcloud.schedule_times import seconds
+from localcloud.delivery.schedule_times import seconds
 
 TYPE = "AWS::Scheduler::Schedule"
 

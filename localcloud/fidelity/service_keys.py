@@ -1,7 +1,7 @@
 """Whoever reads or writes what is encrypted with a customer's KMS key must be allowed to use the key as well.
 
-docs.aws.amazon.com/kms/latest/developerguide/service-integration.html; localcloud/encryption.py says which action takes
-what of the key. MiniStack keeps the key's name and never asks.
+docs.aws.amazon.com/kms/latest/developerguide/service-integration.html; localcloud/iam/encryption.py says which action
+takes what of the key. MiniStack keeps the key's name and never asks.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from localcloud import encryption, hooks
-from localcloud.identity import denial
+from localcloud import hooks
+from localcloud.iam import encryption
+from localcloud.iam.identity import denial
 
 # How a service names the refusal, where it is not simply an access denied.
 _CODES = {"sns": "KMSAccessDenied", "sqs": "KMS.AccessDeniedException"}

@@ -10,8 +10,9 @@ import json
 import re
 from typing import Any
 
-from localcloud import hooks, workflow
+from localcloud import hooks
 from localcloud.fidelity.answers import Answer, refused
+from localcloud.states import workflow
 
 LARGEST_INPUT = 262_144  # bytes
 LONGEST_NAME = 80

@@ -12,8 +12,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from localcloud import hooks, workflow
+from localcloud import hooks
 from localcloud.fidelity.answers import answered, refused
+from localcloud.states import workflow
 
 NAME_KEPT = timedelta(days=90)
 

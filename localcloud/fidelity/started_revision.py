@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from localcloud import hooks, workflow
+from localcloud import hooks
 from localcloud.fidelity.answers import Answer, answered
+from localcloud.states import workflow
 
 _NOT_DESCRIBED = frozenset({"revisions", "updateDate"})
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from localcloud import hooks
 from localcloud.errors import ApiError
-from localcloud.identity import Denied, Identity, Service
-from localcloud.serving_resources import ProvisioningFailed
+from localcloud.iam.identity import Denied, Identity, Service
+from localcloud.serving.resources import ProvisioningFailed
 from localcloud.store import Scope
 
 TYPE = "AWS::StepFunctions::StateMachine"

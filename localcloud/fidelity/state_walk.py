@@ -12,8 +12,9 @@ import json
 import logging
 from typing import Any
 
-from localcloud import hooks, workflow
-from localcloud.endings import Ending
+from localcloud import hooks
+from localcloud.states import workflow
+from localcloud.states.endings import Ending
 
 logger = logging.getLogger("localcloud.fidelity")
 

@@ -10,8 +10,9 @@ import json
 import logging
 from typing import Any
 
-from localcloud import hooks, workflow
+from localcloud import hooks
 from localcloud.fidelity.redrive import why_not
+from localcloud.states import workflow
 
 logger = logging.getLogger("localcloud.fidelity")
 

@@ -7,7 +7,8 @@ overwrites the status and sends a second event. A failed execution has no output
 
 from __future__ import annotations
 
-from localcloud import hooks, workflow
+from localcloud import hooks
+from localcloud.states import workflow
 
 
 def install() -> None:

@@ -8,8 +8,9 @@ and cause are limited to 256 and 32,768 characters; an execution that has ended 
 
 from __future__ import annotations
 
-from localcloud import hooks, workflow
+from localcloud import hooks
 from localcloud.fidelity.answers import Answer, answered, refused
+from localcloud.states import workflow
 
 _LIMITS = {"error": 256, "cause": 32_768}
 

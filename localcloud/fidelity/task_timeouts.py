@@ -19,9 +19,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from localcloud import hooks, workflow
-from localcloud.endings import Ending, timers
+from localcloud import hooks
 from localcloud.fidelity.state_walk import add_evaluation_failed
+from localcloud.states import workflow
+from localcloud.states.endings import Ending, timers
 
 _TOKEN = ".waitForTaskToken"
 # How often to look whether a worker has taken an activity; GetActivityTask looks as often for activities.

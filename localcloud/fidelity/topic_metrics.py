@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from localcloud import hooks, metrics
+from localcloud import hooks
+from localcloud.cloudwatch import metrics
 from localcloud.fidelity import queue_metrics
 from localcloud.store import Scope
 

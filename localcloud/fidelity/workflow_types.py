@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from localcloud import hooks, workflow
+from localcloud import hooks
 from localcloud.fidelity.answers import Answer, refused
+from localcloud.states import workflow
 
 
 def install() -> None:

@@ -11,8 +11,8 @@ import os
 
 import pytest
 
-from localcloud import engine
-from localcloud.docker_runtime import DIRECTORY_LABEL
+from localcloud.containers import engine
+from localcloud.containers.docker_runtime import DIRECTORY_LABEL
 from tests.e2e.conftest import Checkout
 
 

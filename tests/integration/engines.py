@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import engine
-from localcloud.engine import Engine, EngineError, EngineMissing
+from localcloud.containers import engine
+from localcloud.containers.engine import Engine, EngineError, EngineMissing
 from localcloud.testing import wait_for
 
 SCRIPTS = Path(__file__).with_name("localcloud_images")

@@ -21,10 +21,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from localcloud import daemon
-from localcloud.containers import ContainerError, ContainerSpec
-from localcloud.docker_runtime import CANNOT_PULL, DIRECTORY_LABEL, DockerImages, DockerRuntime, remove_left
-from localcloud.engine import Engine
-from localcloud.images import Image, ImageMap
+from localcloud.containers.docker_runtime import CANNOT_PULL, DIRECTORY_LABEL, DockerImages, DockerRuntime, remove_left
+from localcloud.containers.engine import Engine
+from localcloud.containers.images import Image, ImageMap
+from localcloud.containers.processes import ContainerError, ContainerSpec
 from localcloud.testing import Cloud, wait_for
 from localcloud.testing import localcloud as running_localcloud
 
@@ -417,9 +417,9 @@ def test_files_of_a_killed_servers_containers_are_given_to_its_user(engine: Engi
 import sys, threading
 from pathlib import Path
 from localcloud import engine
-from localcloud.containers import ContainerSpec
-from localcloud.docker_runtime import DockerImages, DockerRuntime
-from localcloud.images import ImageMap
+from localcloud.containers.processes import ContainerSpec
+from localcloud.containers.docker_runtime import DockerImages, DockerRuntime
+from localcloud.containers.images import ImageMap
 found, base = engine.find(), Path({str(base)!r})
 runtime = DockerRuntime(found, base.parent, owner=(12345, 12346))
 image = DockerImages(found, ImageMap([])).find({IMAGE!r})

@@ -8,14 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from localcloud.containers import ContainerSpec
-from localcloud.events import Events
-from localcloud.images import Image, ImageMap
-from localcloud.jobs import Platform
-from localcloud.logs import Logs
-from localcloud.quotas import Quotas
-from localcloud.service import SageMaker
-from localcloud.slots import Slots
+from localcloud.containers.images import Image, ImageMap
+from localcloud.containers.processes import ContainerSpec
+from localcloud.jobs.logs import Logs
+from localcloud.jobs.platform import Platform
+from localcloud.jobs.slots import Slots
+from localcloud.sagemaker.events import Events
+from localcloud.sagemaker.quotas import Quotas
+from localcloud.sagemaker.service import SageMaker
 from localcloud.store import Scope, Store
 
 SCOPE = Scope("123456789012", "eu-west-1")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from localcloud.alarm_states import ALARM, INSUFFICIENT, OK, Datapoint, Rule, judge
+from localcloud.cloudwatch.alarm_states import ALARM, INSUFFICIENT, OK, Datapoint, Rule, judge
 
 # docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html: the datapoints from old to new
 # (X breaches, 0 does not, - is missing), then the state for missing, ignore, breaching, notBreaching; None keeps it.

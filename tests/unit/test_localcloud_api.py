@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from botocore.model import StructureShape
 
-from localcloud.api import ResponseInvalid, _compile, parse_request, serialise_response, service_model
 from localcloud.errors import ApiError, ValidationException
+from localcloud.sagemaker.api import ResponseInvalid, _compile, parse_request, serialise_response, service_model
 
 
 def input_of(operation: str) -> StructureShape:

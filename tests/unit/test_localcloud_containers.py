@@ -16,8 +16,15 @@ from typing import Any
 
 import pytest
 
-from localcloud.containers import MAX_LINE, Container, ContainerError, ContainerSpec, ProcessRuntime, command_for
-from localcloud.images import Image
+from localcloud.containers.images import Image
+from localcloud.containers.processes import (
+    MAX_LINE,
+    Container,
+    ContainerError,
+    ContainerSpec,
+    ProcessRuntime,
+    command_for,
+)
 
 PLAIN = Image("plain", ())
 
@@ -289,8 +296,8 @@ def test_death_of_a_launcher_harms_no_container_and_is_made_good(runs: Runs) -> 
 SERVER = """
     import sys, threading, time
     from pathlib import Path
-    from localcloud.containers import ContainerSpec, ProcessRuntime
-    from localcloud.images import Image
+    from localcloud.containers.processes import ContainerSpec, ProcessRuntime
+    from localcloud.containers.images import Image
 
     base, mark = Path(sys.argv[1]), sys.argv[2]
     runtime = ProcessRuntime()

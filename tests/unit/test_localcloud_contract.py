@@ -14,8 +14,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from localcloud import container_contract as contract
-from localcloud.container_contract import ContractError, MetricScraper, S3Transfer, TransferError
+from localcloud.containers import container_contract as contract
+from localcloud.containers.container_contract import ContractError, MetricScraper, S3Transfer, TransferError
 
 
 def read(path: Path) -> Any:

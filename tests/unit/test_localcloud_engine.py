@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from localcloud import engine
-from localcloud.containers import ContainerSpec, command_for
-from localcloud.docker_runtime import DockerImages, DockerRuntime
-from localcloud.engine import Engine, EngineError, EngineMissing
-from localcloud.images import Image, ImageMap, ImageNotFound
+from localcloud.containers import engine
+from localcloud.containers.docker_runtime import DockerImages, DockerRuntime
+from localcloud.containers.engine import Engine, EngineError, EngineMissing
+from localcloud.containers.images import Image, ImageMap, ImageNotFound
+from localcloud.containers.processes import ContainerSpec, command_for
 
 DOCKER: dict[str, Any] = {"ServerVersion": "28.1", "OperatingSystem": "Debian", "CpuCfsQuota": True}
 PODMAN: dict[str, Any] = {

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from localcloud import delivery, hooks, log_patterns, schedule_times
-from localcloud.delivery import Deliverer, Delivery, Failed
+from localcloud import hooks
+from localcloud.cloudwatch import log_patterns
+from localcloud.delivery import deliveries, schedule_times
+from localcloud.delivery.deliveries import Deliverer, Delivery, Failed
+from localcloud.delivery.event_paths import MISSING, find
 from localcloud.errors import ApiError
-from localcloud.event_paths import MISSING, find
 
 EVENT = {"detail": {"items": [{"n": 1}, {"n": 2}], "a-b": {"c d": 3}, "x": None}, "resources": ["one", "two"]}
 
@@ -168,7 +170,7 @@ def _nobodys_scope(monkeypatch: pytest.MonkeyPatch) -> None:
         yield
 
     monkeypatch.setattr(hooks, "acting_in", acting_in)
-    monkeypatch.setattr(delivery, "FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(deliveries, "FIRST_PAUSE_SECONDS", 0.02)
 
 
 def submitted(target: Target, n: int = 1, **policy: int) -> Deliverer:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from localcloud import workflow
-from localcloud.endings import Ending, Timers
 from localcloud.fidelity import definitions, error_matching, execution_logs, payload_limit, redrive, retries
 from localcloud.fidelity.yaml_definitions import as_json
+from localcloud.states import workflow
+from localcloud.states.endings import Ending, Timers
 
 # --- Retry ---
 

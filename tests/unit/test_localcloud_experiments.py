@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from localcloud.containers import ContainerSpec
+from localcloud.containers.processes import ContainerSpec
 from localcloud.errors import ResourceLimitExceeded, ResourceNotFound, ValidationException
-from localcloud.quotas import TRIAL_COMPONENTS
+from localcloud.sagemaker.quotas import TRIAL_COMPONENTS
 
 from .localcloud_bench import SCOPE, Bench, channel
 

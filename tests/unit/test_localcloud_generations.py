@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.generations import Generations, StateUnreadable
+from localcloud.durability.generations import Generations, StateUnreadable
 
 CODE = os.urandom(50_000)
 
@@ -100,7 +100,7 @@ def test_lost_part_is_named(generations: Generations) -> None:
 
 
 def test_newer_format_is_refused(generations: Generations, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("localcloud.generations.FORMAT", 2)
+    monkeypatch.setattr("localcloud.durability.generations.FORMAT", 2)
     generations.save(1, {}, [("s3", {})], None)
     monkeypatch.undo()
     with pytest.raises(StateUnreadable, match="format 2"):

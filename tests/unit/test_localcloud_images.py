@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.images import Image, ImageMap, ImageMapError, ImageNotFound
+from localcloud.containers.images import Image, ImageMap, ImageMapError, ImageNotFound
 
 URI = "123456789012.dkr.ecr.us-east-1.amazonaws.com/my-model:1.0"
 

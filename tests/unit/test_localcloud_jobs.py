@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from localcloud.containers import ContainerError, ContainerSpec
+from localcloud.containers.processes import ContainerError, ContainerSpec
 from localcloud.errors import ResourceInUse, ValidationException
-from localcloud.service import INTERRUPTED
+from localcloud.sagemaker.service import INTERRUPTED
 from localcloud.store import Scope
 from localcloud.testing import wait_for
 

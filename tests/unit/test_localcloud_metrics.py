@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from localcloud import metric_math, metric_statistics, metrics
+from localcloud.cloudwatch import metric_math, metric_statistics, metrics
+from localcloud.cloudwatch.metric_math import Context
+from localcloud.cloudwatch.metrics import Aggregate, MetricKey, MetricStore
 from localcloud.errors import ApiError
-from localcloud.metric_math import Context
-from localcloud.metrics import Aggregate, MetricKey, MetricStore
 from localcloud.store import Scope
 
 SCOPE = Scope("000000000000", "us-east-1")

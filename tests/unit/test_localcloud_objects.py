@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from localcloud.objects import Part, Parts, recover
+from localcloud.durability.objects import Part, Parts, recover
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from localcloud import opt_ml, warm
-from localcloud.containers import ContainerSpec, ProcessRuntime
-from localcloud.images import Image
+from localcloud.containers import opt_ml, warm
+from localcloud.containers.images import Image
+from localcloud.containers.processes import ContainerSpec, ProcessRuntime
 
 MOUNT = f"import runpy, sys; runpy.run_path({opt_ml.__file__!r})['mount'](sys.argv[1])"
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from localcloud.permissions import conditions, needs, passed_roles, resource_of
+from localcloud.sagemaker.permissions import conditions, needs, passed_roles, resource_of
+from localcloud.states.task_roles import need
 from localcloud.store import Scope
-from localcloud.task_roles import need
 
 SCOPE = Scope("123456789012", "eu-west-1")
 ARN = "arn:aws:sagemaker:eu-west-1:123456789012:"

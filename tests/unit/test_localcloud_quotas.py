@@ -3,7 +3,7 @@
 import pytest
 
 from localcloud.errors import ResourceLimitExceeded
-from localcloud.quotas import PARALLEL, Quotas, QuotaUnknown, parse
+from localcloud.sagemaker.quotas import PARALLEL, Quotas, QuotaUnknown, parse
 
 TRAINING = "ml.m5.large for training job usage"
 

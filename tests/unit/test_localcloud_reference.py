@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from localcloud import reference
-from localcloud.api import service_model
 from localcloud.reference import Correction
+from localcloud.sagemaker.api import service_model
 
 ALL = reference.corrections()
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from localcloud.errors import ConflictException, ResourceLimitExceeded, ValidationException
-from localcloud.quotas import PACKAGE_GROUPS
+from localcloud.sagemaker.quotas import PACKAGE_GROUPS
 
 from .localcloud_bench import Bench
 

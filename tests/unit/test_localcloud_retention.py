@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from localcloud import hooks, retention
+from localcloud import hooks
+from localcloud.durability import retention
 from localcloud.store import Scope, Store
 
 SCOPE = Scope("000000000000", "us-east-1")

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from localcloud import script_mode, script_server
-from localcloud.container_contract import prepare_training
-from localcloud.images import ImageMap
+from localcloud.containers import script_mode, script_server
+from localcloud.containers.container_contract import prepare_training
+from localcloud.containers.images import ImageMap
 from localcloud.server import FRAMEWORK_IMAGES
 from localcloud.testing import wait_for
 
@@ -42,7 +42,7 @@ def prepared(base: Path, script: str, **hyperparameters: str) -> Path:
 
 def train(base: Path, **environment: str) -> tuple[int, str]:
     ran = subprocess.run(
-        [sys.executable, "-m", "localcloud.script_mode", "train"],
+        [sys.executable, "-m", "localcloud.containers.script_mode", "train"],
         env={**os.environ, "SAGEMAKER_BASE_DIR": str(base), **environment},
         capture_output=True,
         text=True,
@@ -125,7 +125,7 @@ def test_wrong_command_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_awss_framework_images_are_known_without_an_image_map(uri: str) -> None:
-    assert ImageMap.load([FRAMEWORK_IMAGES]).find(uri).entrypoint[-1] == "localcloud.script_mode"
+    assert ImageMap.load([FRAMEWORK_IMAGES]).find(uri).entrypoint[-1] == "localcloud.containers.script_mode"
 
 
 def test_own_image_map_comes_before_them(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "localcloud.script_mode", "serve"],
+            [sys.executable, "-m", "localcloud.containers.script_mode", "serve"],
             env={
                 **os.environ,
                 "SAGEMAKER_BASE_DIR": str(base),

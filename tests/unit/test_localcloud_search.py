@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.containers import ContainerSpec
+from localcloud.containers.processes import ContainerSpec
 from localcloud.errors import ValidationException
 
 from .localcloud_bench import Bench, channel

@@ -11,23 +11,23 @@ from typing import Any, cast
 
 import pytest
 
-from localcloud import transform_records as records
-from localcloud.containers import ProcessRuntime
-from localcloud.data_capture import Exchange, line
-from localcloud.endpoint_descriptions import spelled
+from localcloud.containers.images import ImageMap
+from localcloud.containers.processes import ProcessRuntime
 from localcloud.errors import ValidationException
-from localcloud.events import Events
-from localcloud.images import ImageMap
-from localcloud.instance_metrics import usage
-from localcloud.jobs import Platform
-from localcloud.logs import Logs
-from localcloud.model_servers import Fleet, Serving
-from localcloud.router import NoSuchEndpoint, NoSuchVariant, Route, Router, Target, choose
-from localcloud.runtime_api import event_stream
-from localcloud.serving_plans import retain
-from localcloud.slots import Slots
+from localcloud.jobs import transform_records as records
+from localcloud.jobs.logs import Logs
+from localcloud.jobs.platform import Platform
+from localcloud.jobs.slots import Slots
+from localcloud.sagemaker.events import Events
+from localcloud.serving.data_capture import Exchange, line
+from localcloud.serving.endpoint_descriptions import spelled
+from localcloud.serving.instance_metrics import usage
+from localcloud.serving.model_servers import Fleet, Serving
+from localcloud.serving.plans import retain
+from localcloud.serving.router import NoSuchEndpoint, NoSuchVariant, Route, Router, Target, choose
+from localcloud.serving.runtime_api import event_stream
+from localcloud.serving.traffic_shift import RolledBack, Shift, check_deployment
 from localcloud.store import Scope, Store
-from localcloud.traffic_shift import RolledBack, Shift, check_deployment
 
 SCOPE = Scope("000000000000", "us-east-1")
 IMAGES = Path(__file__).parents[1] / "integration/localcloud_images/stub.toml"

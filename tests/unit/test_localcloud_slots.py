@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from localcloud.slots import Slots
+from localcloud.jobs.slots import Slots
 
 
 def never() -> threading.Event:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from localcloud.generations import Generations
-from localcloud.snapshots import SETTLE_SECONDS, Snapshots
+from localcloud.durability.generations import Generations
+from localcloud.durability.snapshots import SETTLE_SECONDS, Snapshots
 from localcloud.testing import wait_for
 
 Loop = asyncio.AbstractEventLoop

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from localcloud.api import service_model
-from localcloud.awssdk import error_name, iso, sdk_name
 from localcloud.errors import ApiError
-from localcloud.stepfunctions import error_name as optimised_name
-from localcloud.stepfunctions import plain
+from localcloud.sagemaker.api import service_model
+from localcloud.states.awssdk import error_name, iso, sdk_name
+from localcloud.states.sagemaker_tasks import error_name as optimised_name
+from localcloud.states.sagemaker_tasks import plain
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from localcloud import metrics
-from localcloud.containers import ContainerError, ContainerSpec
+from localcloud.cloudwatch import metrics
+from localcloud.cloudwatch.metrics import MetricKey
+from localcloud.containers.processes import ContainerError, ContainerSpec
 from localcloud.errors import ApiError, ResourceLimitExceeded, ValidationException
-from localcloud.metrics import MetricKey
-from localcloud.pipe_mode import record_io
+from localcloud.jobs.pipe_mode import record_io
 from localcloud.testing import wait_for
 
 from .localcloud_bench import RESOURCES, SCOPE, Bench, channel

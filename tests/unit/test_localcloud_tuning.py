@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.tuning import Search, SearchExhausted, Trial, TuningError
+from localcloud.tuning.search import Search, SearchExhausted, Trial, TuningError
 
 RANGES: dict[str, Any] = {
     "IntegerParameterRanges": [

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from localcloud import tuning_request
-from localcloud.containers import ContainerSpec
+from localcloud.containers.processes import ContainerSpec
 from localcloud.errors import ResourceLimitExceeded, ValidationException
-from localcloud.quotas import TRAINING_JOBS, TUNING_JOBS
+from localcloud.sagemaker.quotas import TRAINING_JOBS, TUNING_JOBS
 from localcloud.testing import wait_for
+from localcloud.tuning import tuning_request
 
 from .localcloud_bench import Bench, definition
 

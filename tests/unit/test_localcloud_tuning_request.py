@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from localcloud.errors import ApiError, ResourceLimitExceeded, ValidationException
-from localcloud.quotas import PARALLEL, Quotas
-from localcloud.tuning import SearchExhausted
-from localcloud.tuning_criteria import CONVERGED_AFTER, Criteria
-from localcloud.tuning_request import Plan, read
+from localcloud.sagemaker.quotas import PARALLEL, Quotas
+from localcloud.tuning.search import SearchExhausted
+from localcloud.tuning.tuning_criteria import CONVERGED_AFTER, Criteria
+from localcloud.tuning.tuning_request import Plan, read
 
 OBJECTIVE = {"Type": "Minimize", "MetricName": "loss"}
 RANGES = {"IntegerParameterRanges": [{"Name": "n", "MinValue": "1", "MaxValue": "99"}]}

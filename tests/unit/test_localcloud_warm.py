@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.containers import Container, ContainerError, ContainerSpec, ProcessRuntime
-from localcloud.images import Image
+from localcloud.containers.images import Image
+from localcloud.containers.processes import Container, ContainerError, ContainerSpec, ProcessRuntime
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

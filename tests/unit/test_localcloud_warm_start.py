@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from localcloud.errors import ValidationException
-from localcloud.warm_start import Parent, check, lessons
+from localcloud.tuning.warm_start import Parent, check, lessons
 
 
 def tuning(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from localcloud import engine as engines
-from localcloud.engine import EngineMissing
+from localcloud.containers import engine as engines
+from localcloud.containers.engine import EngineMissing
 from onwing import embedded, local_image, sam, up
 from onwing.console import Output
 from onwing.embedded import Embedded
@@ -114,7 +114,7 @@ def test_a_cloud_that_runs_processes_is_not_taken_for_one_with_containers(
 
 
 def test_the_image_maps_name_is_the_one_that_is_built() -> None:
-    from localcloud.images import ImageMap
+    from localcloud.containers.images import ImageMap
 
     root = Path(__file__).parents[2]
     [image] = ImageMap.load([root / "training_image/localcloud.toml"]).images

@@ -42,6 +42,12 @@ def test_every_import_is_a_declared_requirement(package: str) -> None:
     assert found == set(), f"to be declared in pyproject.toml, then `make lock`; declared are {sorted(DECLARED)}"
 
 
+def test_every_folder_of_localcloud_is_packaged() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "localcloud").rglob("__init__.py")}
+    assert {".".join(folder.parts) for folder in folders} <= listed
+
+
 def test_lock_has_every_declared_requirement() -> None:
     locked = set(re.findall(r"^([a-z0-9.-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
     assert locked >= DECLARED

@@ -1,0 +1,1 @@
+"""CloudWatch: metrics, alarms, and metrics out of logs."""

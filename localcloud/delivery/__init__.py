@@ -1,0 +1,1 @@
+"""What EventBridge and its Scheduler deliver to their targets."""

@@ -1,0 +1,1 @@
+"""SageMaker's jobs: processing, training, batch transform."""

@@ -1,0 +1,1 @@
+"""SageMaker's models and endpoints, and the requests to them."""

@@ -1,0 +1,96 @@
+"""What the instances of endpoints use: CPU, memory and disk, as CloudWatch has them.
+
+docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html#cloudwatch-metrics-jobs: namespace
+/aws/sagemaker/Endpoints by endpoint and variant; CPUUtilization is the sum over the cores, so that it may be above 100.
+An instance whose server does not run has none, which an alarm can take for a sign. AWS measures each minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from localcloud.cloudwatch import metrics
+from localcloud.serving.model_servers import Fleet
+from localcloud.store import Scope
+
+NAMESPACE = "/aws/sagemaker/Endpoints"
+SECONDS = 10.0
+
+Fleets = Callable[[], Sequence[tuple[Scope, str, str, Fleet]]]
+
+
+class InstanceMetrics:
+    """Measures every instance now and then, from a thread that is started by the first endpoint."""
+
+    def __init__(self, fleets: Fleets, directory: Path) -> None:
+        """``fleets`` gives what runs: account, endpoint, variant, instances; ``directory``: on whose disk."""
+        self._fleets, self._directory = fleets, directory
+        self._lock = threading.Lock()
+        self._started = False
+        self._closed = threading.Event()
+
+    def start(self) -> None:
+        """Begin to measure; does nothing the second time."""
+        with self._lock:
+            if self._started or self._closed.is_set():
+                return
+            self._started = True
+        threading.Thread(target=self._run, name="localcloud-instances", daemon=True).start()
+
+    def close(self) -> None:
+        """Measure no more."""
+        self._closed.set()
+
+    def _run(self) -> None:
+        before: dict[int, float] = {}
+        then = time.monotonic()
+        while not self._closed.wait(SECONDS):
+            present: dict[int, float] = {}
+            seconds = time.monotonic() - then
+            then = time.monotonic()
+            for scope, endpoint, variant, fleet in self._fleets():
+                for server in fleet.servers:
+                    pid = server.pid if server.ready else None
+                    if pid is None or (used := usage(pid)) is None:
+                        continue
+                    present[pid] = used[0]
+                    if pid in before:
+                        share = max(0.0, used[0] - before[pid]) / seconds * 100
+                        self._put(scope, endpoint, variant, share, used[1])
+            before = present
+
+    def _put(self, scope: Scope, endpoint: str, variant: str, cpu: float, memory: float) -> None:
+        dimensions = {"EndpointName": endpoint, "VariantName": variant}
+        figures = {"CPUUtilization": cpu, "MemoryUtilization": memory}
+        with contextlib.suppress(OSError):
+            disk = shutil.disk_usage(self._directory)
+            figures["DiskUtilization"] = disk.used / disk.total * 100
+        for name, value in figures.items():
+            metrics.put(scope, NAMESPACE, name, value, "Percent", dimensions)
+
+
+def usage(pid: int) -> tuple[float, float] | None:
+    """What a process and its descendants have used: CPU seconds, and per cent of the machine's memory now.
+
+    Returns:
+        None when it is gone, or the system does not tell.
+    """
+    try:
+        ticks, pages, total = os.sysconf("SC_CLK_TCK"), 0, os.sysconf("SC_PHYS_PAGES")
+        seconds = 0.0
+        waiting = [pid]
+        while waiting:
+            each = waiting.pop()
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            seconds += (int(fields[11]) + int(fields[12])) / ticks
+            pages += int(fields[21])
+            waiting += [int(child) for child in Path(f"/proc/{each}/task/{each}/children").read_text().split()]
+    except (OSError, ValueError, IndexError):
+        return None
+    return seconds, pages / total * 100

@@ -1,0 +1,1 @@
+"""Step Functions: executions, and the integrations of their tasks."""
