@@ -55,7 +55,7 @@ class Settings:
         images: image maps (TOML).
         slots: how many jobs run at once; None for as many as there are CPUs.
         instances: how many processes one variant of an endpoint has at most, however many instances it asks for.
-        quotas: service quotas by AWS's names, before AWS's own (localcloud.quotas).
+        quotas: service quotas by AWS's names, before AWS's own (localcloud.sagemaker.quotas).
         auth: whether IAM's policies decide who may do what; without it everybody may do everything.
         keep: whether the state is kept on disk, for the next start.
         snapshot_seconds: from one snapshot of the state to the next, at least, while it changes.

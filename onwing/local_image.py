@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from localcloud import engine as engines
-from localcloud.engine import Engine, EngineError, EngineMissing
+from localcloud.containers import engine as engines
+from localcloud.containers.engine import Engine, EngineError, EngineMissing
 from onwing.console import Output, duration
 from onwing.errors import OnwingError
 from onwing.project import Project

@@ -53,7 +53,7 @@ class Runtime(Protocol):
 
 
 class Tracking(Protocol):
-    """What follows jobs in Experiments: localcloud.job_tracking.JobTracking."""
+    """What follows jobs in Experiments: localcloud.sagemaker.job_tracking.JobTracking."""
 
     def begin(self, stem: str, scope: Scope, job: Record) -> None:
         """A new job."""

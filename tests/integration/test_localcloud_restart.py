@@ -31,6 +31,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
             Bucket="versioned-bucket", VersioningConfiguration={"Status": "Enabled"}
         )
         cloud.role(ROLE.rpartition("/")[2])
+        saved(cloud)  # the first test kills it at once
         yield cloud
 
 
