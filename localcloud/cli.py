@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         help="save the state this often while it changes (default: 1)",
     )
     start.add_argument("--foreground", action="store_true", help="stay in the foreground; Ctrl-C stops it")
+    start.add_argument("--with-parent", type=int, metavar="PID", help=argparse.SUPPRESS)  # see daemon.start(with_me)
     start.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     start.add_argument("--json", action="store_true", help="print where it runs as a JSON object")
 
@@ -132,6 +133,7 @@ def _start(options: argparse.Namespace) -> int:
                 docker=options.docker,
                 keep=not options.forget,
                 snapshot_seconds=options.snapshot_seconds,
+                parent=options.with_parent,
                 log_level=options.log_level,
             )
         )

@@ -76,9 +76,15 @@ def start(
     docker: bool = False,
     keep: bool = True,
     snapshot_seconds: float = 1.0,
+    with_me: bool = False,
     log_level: str = "INFO",
 ) -> Running:
     """Start a localcloud in the background, or give the one that runs in this directory already.
+
+    Args:
+        with_me: whether it ends when the calling process does, also when that is killed.
+
+    The other arguments are those of server.Settings.
 
     Raises:
         StartFailed: with the end of its log.
@@ -106,6 +112,8 @@ def start(
     if docker:
         command += ["--docker"]
     command += ["--snapshot-seconds", str(snapshot_seconds)]
+    if with_me:
+        command += ["--with-parent", str(os.getpid())]
     if not keep:
         command += ["--forget"]
     with (directory / LOG_FILE).open("ab") as log:

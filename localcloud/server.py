@@ -32,6 +32,8 @@ STATE_FILE = "localcloud.json"
 LOCK_FILE = "localcloud.lock"
 # How long a stop waits for requests that are being answered, so that their effects are saved.
 DRAIN_SECONDS = 1.0
+# How often a server that is to end with its parent looks for it.
+PARENT_SECONDS = 1.0
 # Where the server answers about itself.
 STATUS_PATH = "/_localcloud/status"
 TEMPORARY = "tmp"
@@ -62,6 +64,7 @@ class Settings:
         account: the account of callers whose access key is not itself an account.
         region: the region of callers who name none.
         docker: whether jobs run in their images, by the container engine of this machine, and not as processes.
+        parent: the process that started this one, when the server is to end with it; None to run on.
         log_level: of the log.
     """
 
@@ -72,6 +75,7 @@ class Settings:
     instances: int = 4
     quotas: Mapping[str, int] = field(default_factory=dict)
     docker: bool = False
+    parent: int | None = None
     auth: bool = True
     keep: bool = True
     snapshot_seconds: float = 1.0
@@ -205,6 +209,8 @@ class _Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _on_signal, stop)
+        if self._settings.parent is not None:
+            _end_with(self._settings.parent, loop, stop)
 
         async def until_stopped() -> None:
             await stop.wait()
@@ -451,6 +457,14 @@ async def _answer(send: Any, status: int, content: Any) -> None:
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(content).encode()})
+
+
+def _end_with(parent: int, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Stop once the process that started this one is gone, and so cannot stop it any more."""
+    if os.getppid() != parent:
+        stop.set()
+    else:
+        loop.call_later(PARENT_SECONDS, _end_with, parent, loop, stop)
 
 
 def _on_signal(stop: asyncio.Event) -> None:

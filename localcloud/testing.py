@@ -99,14 +99,19 @@ def localcloud(
     directory: Path,
     images: Sequence[Path] = (),
     slots: int | None = None,
+    instances: int | None = None,
     quotas: Mapping[str, int] | None = None,
     auth: bool = True,
     docker: bool = False,
     keep: bool = False,
 ) -> Iterator[Cloud]:
-    """A localcloud that keeps nothing unless told to, from the start to the end of the block.
+    """A localcloud that keeps nothing unless told to, from the start to the end of the block, or of the process.
 
     Args:
+        images: image maps.
+        slots: how many jobs run at once.
+        instances: how many processes a variant of an endpoint has at most.
+        quotas: service quotas, by AWS's names.
         auth: whether IAM's policies decide who may do what.
         docker: whether jobs run in containers of their images.
         keep: whether its state is saved, so that it can be killed and started again.
@@ -116,7 +121,17 @@ def localcloud(
     """
 
     def start() -> daemon.Running:
-        return daemon.start(directory, images=images, slots=slots, quotas=quotas, auth=auth, docker=docker, keep=keep)
+        return daemon.start(
+            directory,
+            images=images,
+            slots=slots,
+            instances=instances,
+            quotas=quotas,
+            auth=auth,
+            docker=docker,
+            keep=keep,
+            with_me=True,
+        )
 
     try:
         yield Cloud(start(), _start=start)

@@ -8,6 +8,7 @@ which may be a quarter of an hour.
 from __future__ import annotations
 
 from localcloud import hooks
+from localcloud.containers.warm import NICENESS
 
 # A thread, because PR_SET_PDEATHSIG would act when the server's thread ends that happened to start the worker.
 _WATCH = """
@@ -21,8 +22,10 @@ def _watch_server():
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
 _watch_server()
 """
+# Execution environments are other machines on AWS, as jobs' are: they do not keep the server waiting.
+_STEP_BACK = f"import os; os.nice({NICENESS})\n"
 
 
 def install() -> None:
     """Have each worker look whether its server is there."""
-    hooks.replace("lambda.worker", lambda script: _WATCH + script)
+    hooks.replace("lambda.worker", lambda script: _STEP_BACK + _WATCH + script)

@@ -178,3 +178,14 @@ def test_start_is_quick(directory: Path) -> None:
     processor = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     print(f"started in {seconds:.2f} s, {processor:.2f} s of the processor")
     assert processor < 3
+
+
+def test_a_test_run_that_is_killed_leaves_no_localcloud(directory: Path) -> None:
+    code = "import pathlib, sys, time\nfrom localcloud.testing import localcloud\n"
+    code += "with localcloud(pathlib.Path(sys.argv[1])):\n    print('ready', flush=True)\n    time.sleep(600)\n"
+    with subprocess.Popen([sys.executable, "-c", code, str(directory)], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "ready\n"
+        assert daemon.find(directory) is not None
+        run.kill()
+    wait_for(lambda: not processes_of(directory), 30)
