@@ -64,7 +64,7 @@ def _memory(cloud: Cloud) -> int:
 
 def _under(cloud: Cloud, load: Callable[[], Figures]) -> Figures:
     """What a load gives, with what the server needed meanwhile."""
-    memory, ages, delays = [_memory(cloud)], [0.0], []
+    memory, unsaved, delays = [_memory(cloud)], [0.0], []
     done = threading.Event()
 
     def watch() -> None:
@@ -74,8 +74,8 @@ def _under(cloud: Cloud, load: Callable[[], Figures]) -> Figures:
             with contextlib.suppress(Exception):
                 status = daemon.snapshots(cloud.running)
                 delays.append((time.perf_counter() - begin) * 1000)
-                if status and not status["current"]:
-                    ages.append(status["age_seconds"])
+                if status:
+                    unsaved.append(status["unsaved_seconds"])
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -93,7 +93,7 @@ def _under(cloud: Cloud, load: Callable[[], Figures]) -> Figures:
         "snapshot_pauses_cpu_ms": status["pauses_cpu_ms"],
         "snapshot_seconds": status["seconds"],
         "snapshot_mb": round(status["bytes"] / 1e6, 2),
-        "oldest_state_seconds": round(max(ages), 2),
+        "unsaved_seconds": round(max(unsaved), 2),
         "answer_ms": {"p50": round(statistics.median(delays), 1), "max": round(max(delays), 1)} if delays else None,
         "failed": status["failed"],
     }

@@ -243,7 +243,7 @@ def _saved(snapshots: Mapping[str, Any] | None) -> str:
     size = f"{snapshots['bytes'] / 1e6:.1f} MB"
     if snapshots["current"]:
         return f"the state is saved ({size})"
-    return f"the state of {snapshots['age_seconds']:.1f} s ago is saved ({size})"
+    return f"all but the last {snapshots['unsaved_seconds']:.1f} s is saved ({size})"
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ TERMINATE = b"T"
 KILL = b"K"
 
 # On AWS a container has a machine of its own: here the server, which stands for all of AWS, is not to wait for it.
-NICENESS = 5
+NICENESS = 10
 # Docker's exit codes for a container that could not be started, a command that cannot be run or is not there.
 CANNOT_START = 125
 CANNOT_RUN = 126

@@ -39,9 +39,10 @@ INTERVAL = 1.0
 SETTLE_SECONDS = 4.0
 # A child that has not written by then is killed.
 CHILD_SECONDS = 60.0
-# How long the event loop waits for one lock; then the snapshot is tried again a moment later.
-LOCK_SECONDS = 0.005
-LOCK_TRIES = 200
+# How often the fork is tried while somebody holds a lock, and the pause in between: waiting for one lock while holding
+# another would stop both services, and give the interpreter away.
+LOCK_TRIES = 500
+LOCK_PAUSE = 0.005
 RETRY_SECONDS = 10.0
 PR_SET_PDEATHSIG = 1
 
@@ -57,7 +58,7 @@ class Lock(Protocol):
 
 
 class _Busy(Exception):
-    """A lock was not to be had in time."""
+    """Somebody holds a lock."""
 
 
 @dataclass
@@ -66,7 +67,6 @@ class Report:
 
     number: int = 0
     taken: float = 0.0  # epoch seconds
-    instant: float = 0.0  # the same on the monotonic clock
     size: int = 0
     seconds: float = 0.0
     forks: int = 0
@@ -105,8 +105,9 @@ class Snapshots:
         self._wanted = threading.Event()
         self._closing = threading.Event()
         self._active_until = 0.0
-        self._last_change = 0.0
-        self._forked_at = 0.0
+        # When the oldest change came that is not on disk yet: before the last fork, and after it.
+        self._saving_since: float | None = None
+        self._unsaved_since: float | None = None
         self._digest: str | None = None
         self._child: int | None = None
         self._resets = 0
@@ -128,8 +129,10 @@ class Snapshots:
 
     def changed(self) -> None:
         """Something has changed, or is about to; cheap, from any thread."""
-        self._last_change = now = time.monotonic()
+        now = time.monotonic()
         self._active_until = now + SETTLE_SECONDS
+        if self._unsaved_since is None:
+            self._unsaved_since = now
         if not self._wanted.is_set():
             self._wanted.set()
 
@@ -158,16 +161,19 @@ class Snapshots:
     def status(self) -> dict[str, Any]:
         """The newest generation and the pauses so far, as JSON values; sizes in bytes, pauses in milliseconds.
 
-        ``age_seconds`` is how long ago the state was what is on disk; ``current`` that nothing has changed since.
+        ``age_seconds`` is how long ago the state was what is on disk; ``unsaved_seconds`` how long the oldest change
+        has waited that is not on disk yet; ``current`` that there is none.
         ``pauses_ms`` is how long requests waited; ``pauses_cpu_ms`` what of it was the fork's own work, and would be
         there on a machine that has nothing else to do.
         """
         report = self._report
+        waiting = self._saving_since or self._unsaved_since
         return {
             "generation": report.number,
             "taken": datetime.fromtimestamp(report.taken, UTC).isoformat() if report.taken else None,
             "age_seconds": round(time.time() - report.taken, 3) if report.taken else None,
-            "current": self._last_change < report.instant and report.failed is None,
+            "unsaved_seconds": round(time.monotonic() - waiting, 3) if waiting is not None else 0.0,
+            "current": waiting is None,
             "bytes": report.size,
             "seconds": round(report.seconds, 3),
             "forks": report.forks,
@@ -213,9 +219,9 @@ class Snapshots:
         if self._report.failed is not None:
             logger.info("the state is saved again")
         self._digest = saved.digest
+        self._saving_since = None
         self._report = Report(
             number=saved.number,
-            instant=self._forked_at,
             taken=taken,  # also when nothing was written: what stands on disk is true of this instant
             size=saved.size,
             seconds=time.monotonic() - begin,
@@ -232,7 +238,7 @@ class Snapshots:
             try:
                 return forked.result(CHILD_SECONDS)
             except _Busy:
-                time.sleep(0.01)
+                time.sleep(LOCK_PAUSE)
         raise TimeoutError("the services' locks were always held by somebody")
 
     def _answer(self, child: int, answer: int) -> Saved:
@@ -276,10 +282,11 @@ class Snapshots:
             with contextlib.ExitStack() as held:
                 begin, cpu = time.perf_counter(), time.thread_time()
                 for lock in self._locks():
-                    if not lock.acquire(timeout=LOCK_SECONDS):
+                    if not lock.acquire(blocking=False):
                         raise _Busy
                     held.callback(lock.release)
-                self._forked_at = time.monotonic()
+                self._saving_since = self._saving_since or self._unsaved_since
+                self._unsaved_since = None
                 server = os.getpid()
                 child = os.fork()
                 if child == 0:
