@@ -301,6 +301,7 @@ def plug_in(settings: Settings, endpoint: str, engine: Engine | None = None) -> 
     from localcloud.sagemaker.events import Events
     from localcloud.sagemaker.quotas import Quotas
     from localcloud.sagemaker.service import SageMaker
+    from localcloud.serving import resources
     from localcloud.states.awssdk import AwsSdk
     from localcloud.states.sagemaker_tasks import SageMakerTasks, integrations
     from localcloud.states.task_roles import TaskRoles
@@ -402,6 +403,7 @@ def plug_in(settings: Settings, endpoint: str, engine: Engine | None = None) -> 
     hooks.check_tasks(roles.check)
     fidelity.install(clients, identity, platform.logs)
     cloudformation.install(sagemaker)
+    resources.install(sagemaker)
     for image in image_map.images:
         runtime.warm(image)
     # SageMaker's model takes most of a second: load it while the server starts.

@@ -11,7 +11,7 @@ from typing import Any
 
 from localcloud import hooks
 from localcloud.clients import Clients
-from localcloud.sagemaker.cloudformation import generated_name
+from localcloud.sagemaker.provisioning import generated_name
 
 TYPE = "AWS::CloudWatch::CompositeAlarm"
 

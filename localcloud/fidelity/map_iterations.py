@@ -68,21 +68,8 @@ def _run(state_def: workflow.Json, raw_input: Any, execution: workflow.Json, ctx
         add(execution, "MapIterationAborted", {"mapIterationAbortedEventDetails": {"name": name, "index": index}})
 
     places: list[workflow.Json] = walk.place["children"]
-    try:
-        workflow.side_by_side(walk, places, at_once, iterate, aborted)
-    except Exception:
-        add(execution, "MapStateFailed")
-        raise
-    add(execution, "MapStateSucceeded")
-    results = [place["output"] for place in places]
-    if jsonata:
-        output = hooks.get("states.output")(state_def, raw_input, ctx, result=results, default=results)
-        hooks.get("states.assign")(state_def, raw_input, ctx, result=results)
-    else:
-        output = hooks.get("states.result_selector")(state_def, results)
-        output = hooks.get("states.result_path")(state_def, raw_input, output)
-        output = hooks.get("states.output_path")(state_def, output, ctx)
-    return output, hooks.get("states.next")(state_def)
+    results = workflow.joined("MapState", walk, at_once, iterate, aborted)
+    return workflow.left_with(state_def, raw_input, ctx, results)
 
 
 def _items(state_def: workflow.Json, raw_input: Any, effective: Any, jsonata: bool, ctx: workflow.Json) -> list[Any]:

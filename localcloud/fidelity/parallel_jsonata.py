@@ -43,21 +43,8 @@ def _run(state_def: workflow.Json, raw_input: Any, execution: workflow.Json, ctx
         workflow.tell_aborted(execution, branches[number]["States"], places[number])
 
     places: list[workflow.Json] = walk.place["children"]
-    try:
-        workflow.side_by_side(walk, places, len(branches), run_branch, aborted)
-    except Exception:
-        add(execution, "ParallelStateFailed")
-        raise
-    add(execution, "ParallelStateSucceeded")
-    results = [place["output"] for place in places]
-    if jsonata:
-        output = hooks.get("states.output")(state_def, raw_input, ctx, result=results, default=results)
-        hooks.get("states.assign")(state_def, raw_input, ctx, result=results)
-    else:
-        output = hooks.get("states.result_selector")(state_def, results)
-        output = hooks.get("states.result_path")(state_def, raw_input, output)
-        output = hooks.get("states.output_path")(state_def, output, ctx)
-    return output, hooks.get("states.next")(state_def)
+    results = workflow.joined("ParallelState", walk, len(branches), run_branch, aborted)
+    return workflow.left_with(state_def, raw_input, ctx, results)
 
 
 def _make_output(apply_output_path: Any) -> Any:

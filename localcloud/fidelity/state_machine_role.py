@@ -15,7 +15,7 @@ from typing import Any
 from localcloud import hooks
 from localcloud.errors import ApiError
 from localcloud.iam.identity import Denied, Identity, Service
-from localcloud.serving.resources import ProvisioningFailed
+from localcloud.sagemaker.provisioning import ProvisioningFailed
 from localcloud.store import Scope
 
 TYPE = "AWS::StepFunctions::StateMachine"

@@ -7,27 +7,17 @@ service. Ref gives the ARN of each, GetAtt its name.
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.model import ListShape, MapShape, Shape, StructureShape
-
 from localcloud import hooks
-from localcloud.errors import ApiError, LocalcloudError
-from localcloud.sagemaker.api import service_model
+from localcloud.errors import ApiError
+from localcloud.sagemaker.provisioning import Props, ProvisioningFailed, Resource, check_replaceable, generated_name
 from localcloud.sagemaker.service import SageMaker
 
-Props = Mapping[str, Any]
-
 LOOK_SECONDS = 0.2
-MOST_NAME = 63
-
-
-class ProvisioningFailed(LocalcloudError):
-    """A resource could not be created, changed or deleted; the text is the stack event's reason."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +60,7 @@ def install(sagemaker: SageMaker) -> None:
     """Teach MiniStack's CloudFormation the types; they wait, so they are provisioned off the event loop."""
     types = hooks.get("cloudformation.types")
     for each in (MODEL, CONFIG, ENDPOINT):
-        types[each.cloudformation] = Resource(sagemaker, each).handlers
+        types[each.cloudformation] = ServingResource(sagemaker, each).handlers
     ours = frozenset(each.cloudformation for each in (MODEL, CONFIG, ENDPOINT))
 
     def on_worker_thread(runs_on_worker_thread: Callable[[str], bool]) -> Callable[[str], bool]:
@@ -79,28 +69,18 @@ def install(sagemaker: SageMaker) -> None:
     hooks.replace("cloudformation.in_thread", on_worker_thread)
 
 
-class Resource:
+class ServingResource(Resource):
     """Creates, changes and deletes resources of one type."""
 
     def __init__(self, sagemaker: SageMaker, its: Type) -> None:
-        self._sagemaker = sagemaker
+        super().__init__(sagemaker)
         self._its = its
-
-    @property
-    def handlers(self) -> dict[str, Any]:
-        """In the form that MiniStack wants."""
-        return {
-            "create": self.create,
-            "update": self.update,
-            "delete": self.delete,
-            "update_with_logical_id": True,
-        }
 
     def create(self, logical_id: str, props: Props, stack_name: str) -> tuple[str, dict[str, Any]]:
         """Create it, and wait for an endpoint; answers ARN and attributes."""
         its = self._its
-        name = props.get(its.name) or _generated(stack_name, logical_id)
-        self._call(f"Create{its.noun}", {**props, its.name: name})
+        name = props.get(its.name) or generated_name(stack_name, logical_id)
+        self.call(f"Create{its.noun}", {**props, its.name: name})
         arn = self._describe(name)[f"{its.noun}Arn"]
         if its is ENDPOINT and (described := self._settled(name))["EndpointStatus"] != "InService":
             self.delete(arn, props)  # a stack that is rolled back leaves nothing
@@ -115,19 +95,11 @@ class Resource:
         name = physical_id.rsplit("/", 1)[-1]
         changed = {each for each in {*old, *new} if old.get(each) != new.get(each)} - {"Tags"}
         if changed - its.in_place:
-            if its.name in new and old.get(its.name) == new[its.name]:
-                raise ProvisioningFailed(
-                    "CloudFormation cannot update a stack when a custom-named resource requires replacing. Rename "
-                    f"{new[its.name]} and update the stack again."
-                )
+            check_replaceable(its.name, old, new)
             created = self.create(logical_id or name, new, stack_name)
             hooks.get("cloudformation.replaced")(self.delete, physical_id, old)
             return created
-        gone = {tag["Key"] for tag in old.get("Tags", [])} - {tag["Key"] for tag in new.get("Tags", [])}
-        if gone:
-            self._call("DeleteTags", {"ResourceArn": physical_id, "TagKeys": sorted(gone)})
-        if new.get("Tags"):
-            self._call("AddTags", {"ResourceArn": physical_id, "Tags": new["Tags"]})
+        self.retag(physical_id, old, new)
         if changed:
             self._update_endpoint(name, new)
         return physical_id, {its.name: name}
@@ -139,9 +111,9 @@ class Resource:
         try:
             if its is ENDPOINT:
                 self._settled(name)
-            self._perform(f"Delete{its.noun}", {its.name: name})
+            self.perform(f"Delete{its.noun}", {its.name: name})
             while its is ENDPOINT:
-                self._perform("DescribeEndpoint", {its.name: name})
+                self.perform("DescribeEndpoint", {its.name: name})
                 time.sleep(LOOK_SECONDS)
         except ApiError as error:
             if "Could not find" not in error.message:
@@ -150,58 +122,17 @@ class Resource:
     def _update_endpoint(self, name: str, props: Props) -> None:
         request = {each: props[each] for each in ENDPOINT.in_place if each in props}
         wanted = request["EndpointConfigName"]
-        self._call("UpdateEndpoint", {**request, "EndpointName": name})
+        self.call("UpdateEndpoint", {**request, "EndpointName": name})
         described = self._settled(name)
         if described["EndpointConfigName"] != wanted.rsplit("/", 1)[-1]:
             raise ProvisioningFailed(described.get("FailureReason", f"Endpoint {name} was not updated."))
 
     def _settled(self, name: str) -> dict[str, Any]:
         while True:
-            described = self._perform("DescribeEndpoint", {"EndpointName": name})
+            described = self.perform("DescribeEndpoint", {"EndpointName": name})
             if described["EndpointStatus"] in ("InService", "Failed"):
                 return described
             time.sleep(LOOK_SECONDS)
 
     def _describe(self, name: str) -> dict[str, Any]:
-        return self._call(f"Describe{self._its.noun}", {self._its.name: name})
-
-    def _call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            return self._perform(operation, request)
-        except ApiError as error:
-            raise ProvisioningFailed(error.message) from error
-
-    def _perform(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        shape = service_model("sagemaker").operation_model(operation).input_shape
-        return self._sagemaker.perform(hooks.current_scope(), operation, _typed(shape, request))
-
-
-def _typed(shape: Shape | None, value: Any) -> Any:
-    """A template's value as the API wants it: templates may write numbers and truth values as text."""
-    if isinstance(shape, StructureShape) and isinstance(value, Mapping):
-        return {
-            name: _typed(shape.members[name], item) if name in shape.members else item for name, item in value.items()
-        }
-    if isinstance(shape, ListShape) and isinstance(value, list):
-        return [_typed(shape.member, item) for item in value]
-    if isinstance(shape, MapShape) and isinstance(value, Mapping):
-        return {name: _typed(shape.value, item) for name, item in value.items()}
-    if shape is None:
-        return value
-    if shape.type_name == "string" and isinstance(value, int | float):
-        return str(value).lower() if isinstance(value, bool) else str(value)
-    if isinstance(value, str):
-        if shape.type_name == "boolean" and value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        if shape.type_name in ("integer", "long", "float", "double"):
-            try:
-                return float(value)
-            except ValueError:
-                return value
-    return value
-
-
-def _generated(stack_name: str, logical_id: str) -> str:
-    """A physical name as CloudFormation makes them, another one each time."""
-    suffix = secrets.token_hex(6)
-    return f"{stack_name}-{logical_id}"[: MOST_NAME - len(suffix) - 1].rstrip("-") + f"-{suffix}"
+        return self.call(f"Describe{self._its.noun}", {self._its.name: name})

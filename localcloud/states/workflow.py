@@ -311,3 +311,35 @@ def side_by_side(
             if not places[number]["done"]:
                 aborted(number)
         raise failure
+
+
+def joined(
+    kind: str, walk: Walk, at_once: int, run: Callable[[int, Walk], None], aborted: Callable[[int], None]
+) -> list[Any]:
+    """Run the branches or iterations of the state that a walk is at, tell how it went, and give what they gave.
+
+    Args:
+        kind: ParallelState or MapState, as its events are called.
+    """
+    add = hooks.get("states.event")
+    places: list[Json] = walk.place["children"]
+    try:
+        side_by_side(walk, places, at_once, run, aborted)
+    except Exception:
+        add(walk.execution, f"{kind}Failed")
+        raise
+    add(walk.execution, f"{kind}Succeeded")
+    return [place["output"] for place in places]
+
+
+def left_with(state_def: Json, raw_input: Any, ctx: Json, results: list[Any]) -> tuple[Any, str | None]:
+    """What a state makes of its branches' results: its output, and the state that follows."""
+    if hooks.get("states.language")(state_def, ctx) == "JSONata":
+        output = hooks.get("states.output")(state_def, raw_input, ctx, result=results, default=results)
+        hooks.get("states.assign")(state_def, raw_input, ctx, result=results)
+    else:
+        output = hooks.get("states.result_selector")(state_def, results)
+        output = hooks.get("states.result_path")(state_def, raw_input, output)
+        output = hooks.get("states.output_path")(state_def, output, ctx)
+    following: str | None = hooks.get("states.next")(state_def)
+    return output, following

@@ -16,28 +16,13 @@ import pytest
 from localcloud import daemon
 from tests.conftest import make_trio
 from tests.deployed import Deployed, until
+from tests.processes import processes_of
 
 # The stack is built and deployed within the first test.
 pytestmark = pytest.mark.timeout(1200)
 
 # What services other than S3 answered this long before a kill must be there.
 AGE_SECONDS = 2.0
-
-
-def processes_of(directory: Path) -> list[str]:
-    """Command lines of the living processes that a directory belongs to, by their command or their environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            environment = (entry / "environ").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if line and str(directory) in line + environment:
-            found.append(line)
-    return found
 
 
 def assert_no_orphans(directory: Path) -> None:

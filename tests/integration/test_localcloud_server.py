@@ -15,6 +15,7 @@ import pytest
 from localcloud import daemon
 from localcloud.daemon import StartFailed
 from localcloud.testing import Cloud, wait_for
+from tests.processes import processes_of
 
 from .localcloud_requests import training, unique
 
@@ -31,22 +32,6 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "localcloud", *arguments], capture_output=True, text=True, timeout=60, check=False
     )
-
-
-def processes_of(directory: Path) -> list[str]:
-    """Command lines of the living processes that a directory belongs to, by their command or their environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            environment = (entry / "environ").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if line and str(directory) in line + environment:
-            found.append(line)
-    return found
 
 
 def jobs_of(directory: Path) -> list[str]:
