@@ -416,7 +416,7 @@ def test_files_of_a_killed_servers_containers_are_given_to_its_user(engine: Engi
     server = f"""
 import sys, threading
 from pathlib import Path
-from localcloud import engine
+from localcloud.containers import engine
 from localcloud.containers.processes import ContainerSpec
 from localcloud.containers.docker_runtime import DockerImages, DockerRuntime
 from localcloud.containers.images import ImageMap

@@ -520,8 +520,8 @@ def test_an_alarm_rolls_a_deployment_back(localcloud: Cloud, bucket: str, main: 
     alarm = unique("alarm")
     cloudwatch.put_metric_alarm(
         AlarmName=alarm,
-        Namespace="test",
-        MetricName="none",
+        Namespace=alarm,
+        MetricName="bad",
         Statistic="Sum",
         Period=60,
         EvaluationPeriods=1,
@@ -542,7 +542,7 @@ def test_an_alarm_rolls_a_deployment_back(localcloud: Cloud, bucket: str, main: 
         },
     )
     wait_for(lambda: invoke(localcloud, name)["name"] == "new")
-    cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="a test")
+    cloudwatch.put_metric_data(Namespace=alarm, MetricData=[{"MetricName": "bad", "Value": 5.0}])
     described = settled(localcloud, name)
     assert described["EndpointConfigName"] == old
     assert alarm in described["FailureReason"]
