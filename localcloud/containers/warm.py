@@ -43,7 +43,8 @@ PR_SET_CHILD_SUBREAPER = 36
 TERMINATE = b"T"
 KILL = b"K"
 
-# On AWS a container has a machine of its own: here the server, which stands for all of AWS, is not to wait for it.
+# On AWS a container has a machine of its own: here the server, which stands for all of AWS, and functions are not to
+# wait for it.
 NICENESS = 10
 # Docker's exit codes for a container that could not be started, a command that cannot be run or is not there.
 CANNOT_START = 125
@@ -80,6 +81,7 @@ class Request:
 def launch(control: socket.socket, preload: list[str], watch: list[str]) -> Request:
     """Be a launcher until the server closes `control`; returns in a forked process that is to run a module."""
     environment = dict(os.environ)
+    os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a re-executed launcher inherits SIG_IGN
     begin = time.monotonic()
     try:
@@ -240,7 +242,6 @@ def _become(request: Request, output: int, init: int) -> Request:
         _reset_signals(request.module)
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
             score.write("500")  # short of memory, a job is to die rather than the server
-        os.nice(NICENESS)
         os.chdir(request.workdir)
         os.environ.clear()
         os.environ.update(request.environment)

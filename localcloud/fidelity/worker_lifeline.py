@@ -8,7 +8,6 @@ which may be a quarter of an hour.
 from __future__ import annotations
 
 from localcloud import hooks
-from localcloud.containers.warm import NICENESS
 
 # A thread, because PR_SET_PDEATHSIG would act when the server's thread ends that happened to start the worker.
 _WATCH = """
@@ -22,8 +21,9 @@ def _watch_server():
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
 _watch_server()
 """
-# Execution environments are other machines on AWS, as jobs' are: they do not keep the server waiting.
-_STEP_BACK = f"import os; os.nice({NICENESS})\n"
+# Execution environments are other machines on AWS, as jobs' are: they do not keep the server waiting. Jobs step back
+# further.
+_STEP_BACK = "import os; os.nice(5)\n"
 
 
 def install() -> None:

@@ -408,3 +408,9 @@ def test_each_container_has_a_temporary_folder_of_its_own(runs: Runs) -> None:
     container = runs.start("python", "-c", "import tempfile; print(tempfile.gettempdir())")
     assert container.wait(20) == 0
     assert runs.lines == [str(runs.base / "tmp")]
+
+
+def test_containers_step_back_behind_the_server(runs: Runs) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    _, lines = runs.run("python", "-c", "import os; print(os.getpriority(os.PRIO_PROCESS, 0))")
+    assert lines == [str(max(10, own))]
