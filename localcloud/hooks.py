@@ -146,7 +146,6 @@ HOOKS = {
     "events.archive": Hook(_EVENTBRIDGE, "_archive_event", ("event", "view")),
     "events.targets": Hook(_EVENTBRIDGE, "_targets"),
     "events.key": Hook(_EVENTBRIDGE, "_rule_key", ("rule_name", "bus_name")),
-    "events.put_targets": Hook(_EVENTBRIDGE, "_put_targets", ("data",)),
     "events.api_destinations": Hook(_EVENTBRIDGE, "_api_destinations"),
     "events.connections": Hook(_EVENTBRIDGE, "_connections"),
     "events.http_parameters": Hook(_EVENTBRIDGE, "_resolve_http_parameters", ("parameters", "event")),
@@ -157,13 +156,11 @@ HOOKS = {
     "events.http_send": Hook(_EVENTBRIDGE, "_api_destination_send_sync", ("request", "auth_headers")),
     "events.cron": Hook(_EVENTBRIDGE, "_parse_cron_fields", ("expr",)),
     "events.next_cron": Hook(_EVENTBRIDGE, "_cron_next_fire", ("fields", "after_dt")),
-    "events.rate": Hook(_EVENTBRIDGE, "_parse_rate_seconds", ("expr",)),
     "events.start": Hook(_EVENTBRIDGE, "start_scheduler", ()),
     "scheduler.start": Hook(_SCHEDULER, "start_scheduler", ()),
     "scheduler.schedules": Hook(_SCHEDULER, "_schedules"),
     "scheduler.create": Hook(_SCHEDULER, "_create_schedule", ("name", "body")),
     "scheduler.update": Hook(_SCHEDULER, "_update_schedule", ("name", "body")),
-    "arn.parse": Hook("ministack.core.arn", "parse_arn"),
     "sqs.wake": Hook("ministack.core.concurrency", "esm_wake"),
     "sqs.delay": Hook(_SQS, "queue_delay", ("q",)),
     "sqs.digest": Hook(_SQS, "_md5_msg_attrs", ("attrs",)),
@@ -203,7 +200,6 @@ HOOKS = {
     "lambda.in_flight": Hook(_LAMBDA, "executions_in_flight", ()),
     "logs.fan_out": Hook(_LOGS, "_fanout_to_subscription_filters", ("group_name", "stream_name", "events")),
     "logs.metric_filters": Hook(_LOGS, "_metric_filters"),
-    "logs.pattern": Hook(_LOGS, "_compile_filter_pattern", ("raw",)),
     "logs.subscription": Hook(_LOGS, "_subscription_pattern_matches", ("pattern", "message")),
     "logs.filter": Hook(_LOGS, "_filter_log_events", ("data",)),
     "sqs.handlers": Hook(_SQS, "_HANDLERS", kind=dict),
@@ -213,7 +209,6 @@ HOOKS = {
     "sqs.delete_polled": Hook(_SQS, "_delete_messages_for_esm", ("queue_url", "receipt_handles")),
     "sqs.collect": Hook(_SQS, "_collect_msgs", ("q", "max_n", "vis_timeout")),
     "sqs.expire": Hook(_SQS, "_expire_retained", ("q",)),
-    "sqs.queues": Hook(_SQS, "_queues"),
     "sqs.find": Hook(_SQS, "_queue_by_arn", ("arn",)),
     "sqs.fill": Hook(_SQS, "_ensure_msg_fields", ("m",)),
     "sqs.allows": Hook(_SQS, "queue_policy_allows", ("queue_arn", "service", "source_arn", "source_account")),
@@ -238,7 +233,6 @@ HOOKS = {
         "_deliver_to_lambda",
         ("endpoint", "envelope", "topic_arn", "sub_arn", "msg_id", "raw_message", "message_attributes"),
     ),
-    "sns.allows": Hook(_SNS, "topic_policy_allows", ("topic_arn", "service", "source_arn", "source_account")),
     "sns.publish": Hook(
         _SNS,
         "publish_internal",
@@ -269,7 +263,6 @@ HOOKS = {
     "logs.lock": Hook("ministack.services.cloudwatch_logs", "_log_events_lock"),
     "logs.groups": Hook("ministack.services.cloudwatch_logs", "_log_groups"),
     "logs.records": Hook("ministack.services.cloudwatch_logs", "_log_records"),
-    "states.map_runs": Hook(_STEPFUNCTIONS, "_map_runs"),
     "s3.persisting": Hook(_S3, "S3_PERSIST", kind=bool),
     "s3.persist": Hook(_S3, "_persist_object", ("bucket", "key", "obj")),
     "s3.load": Hook(_S3, "_load_persisted_data", ()),
@@ -370,7 +363,6 @@ HOOKS = {
     "states.nested": Hook(_STEPFUNCTIONS, "_invoke_nested_start_execution_sync", ("resource", "input_data")),
     "states.nested_request": Hook(_STEPFUNCTIONS, "_nested_start_execution_request", ("input_data",)),
     "states.task_tokens": Hook(_STEPFUNCTIONS, "_task_tokens"),
-    "states.activities": Hook(_STEPFUNCTIONS, "_activities"),
     "states.activity_tasks": Hook(_STEPFUNCTIONS, "_activity_tasks"),
 }
 
@@ -563,6 +555,28 @@ def cloudformation_types() -> dict[str, Any]:
     """MiniStack's resource handlers by CloudFormation type; add to it to add types."""
     handlers: dict[str, Any] = get("cloudformation.types")
     return handlers
+
+
+def after_provisioning(resource_type: str, apply: Callable[[str, Mapping[str, Any], Mapping[str, Any]], None]) -> None:
+    """Let a CloudFormation type of MiniStack's apply more of its properties once it has been created or changed.
+
+    Args:
+        apply: gets the physical id, the properties that it had ({} for a new resource), and those that it is to have.
+    """
+    handlers = cloudformation_types()[resource_type]
+    create, update = handlers["create"], handlers["update"]
+
+    def created(logical_id: str, props: Mapping[str, Any], stack_name: str) -> Any:
+        physical_id, attributes = create(logical_id, props, stack_name)
+        apply(physical_id, {}, props)
+        return physical_id, attributes
+
+    def updated(before: str, old: Mapping[str, Any], new: Mapping[str, Any], stack_name: str, *rest: Any) -> Any:
+        physical_id, attributes = update(before, old, new, stack_name, *rest)
+        apply(physical_id, old if physical_id == before else {}, new)
+        return physical_id, attributes
+
+    handlers.update(create=created, update=updated)
 
 
 # --- Step Functions --------------------------------------------------------------------------------------------------

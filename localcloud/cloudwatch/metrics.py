@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from localcloud.store import Scope
 
 STANDARD = 60  # seconds: the resolution of a metric unless it says otherwise
-HIGH = 1
 
 # (seconds old, resolution kept from there on): AWS keeps 1 s for 3 hours, 60 s for 15 days, 300 s for 63 days. Less is
 # kept here, so that a localcloud may run for weeks.

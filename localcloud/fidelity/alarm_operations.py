@@ -24,7 +24,6 @@ from localcloud.store import Scope
 Request = Mapping[str, Any]
 
 LONGEST_SECONDS = 7 * 24 * 3600  # period times evaluation periods
-MOST_ALARMS = 100  # a page, at most
 MOST_TAGS = 50
 STATE = ("StateValue", "StateReason", "StateReasonData", "StateUpdatedTimestamp", "StateTransitionedTimestamp")
 TIMES = ("StateUpdatedTimestamp", "StateTransitionedTimestamp", "AlarmConfigurationUpdatedTimestamp")

@@ -24,21 +24,11 @@ class BucketNotEmpty(LocalcloudError):
 
 def install(clients: Clients) -> None:
     """Wrap the type's handlers."""
-    handlers = hooks.get("cloudformation.types")[TYPE]
-    create, update, delete = handlers["create"], handlers["update"], handlers["delete"]
+    handlers = hooks.cloudformation_types()[TYPE]
+    delete = handlers["delete"]
 
     def s3() -> Any:
         return clients.get("s3", hooks.current_scope())
-
-    def created(logical_id: str, props: Props, stack_name: str) -> Any:
-        name, attributes = create(logical_id, props, stack_name)
-        _apply(s3(), name, {}, props)
-        return name, attributes
-
-    def updated(physical_id: str, old: Props, new: Props, stack_name: str) -> Any:
-        name, attributes = update(physical_id, old, new, stack_name)
-        _apply(s3(), name, old if name == physical_id else {}, new)
-        return name, attributes
 
     def deleted(physical_id: str, props: Props) -> None:
         client = s3()
@@ -53,7 +43,8 @@ def install(clients: Clients) -> None:
             )
         delete(physical_id, props)
 
-    handlers.update(create=created, update=updated, delete=deleted)
+    hooks.after_provisioning(TYPE, lambda name, old, new: _apply(s3(), name, old, new))
+    handlers["delete"] = deleted
 
 
 def _apply(s3: Any, bucket: str, old: Props, new: Props) -> None:

@@ -18,8 +18,6 @@ Props = Mapping[str, Any]
 
 def install(clients: Clients) -> None:
     """Wrap the type's handlers."""
-    handlers = hooks.get("cloudformation.types")[TYPE]
-    create, update = handlers["create"], handlers["update"]
 
     def apply(name: str, old: Props, new: Props) -> None:
         dynamodb = clients.get("dynamodb", hooks.current_scope())
@@ -37,17 +35,7 @@ def install(clients: Clients) -> None:
                 TableName=name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": enabled}
             )
 
-    def created(logical_id: str, props: Props, stack_name: str) -> Any:
-        name, attributes = create(logical_id, props, stack_name)
-        apply(name, {}, props)
-        return name, attributes
-
-    def updated(physical_id: str, old: Props, new: Props, stack_name: str, *rest: Any) -> Any:
-        name, attributes = update(physical_id, old, new, stack_name, *rest)
-        apply(name, old if name == physical_id else {}, new)
-        return name, attributes
-
-    handlers.update(create=created, update=updated)
+    hooks.after_provisioning(TYPE, apply)
 
 
 def _true(value: Any) -> bool:

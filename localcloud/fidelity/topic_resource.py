@@ -20,8 +20,6 @@ Props = Mapping[str, Any]
 
 def install(clients: Clients) -> None:
     """Wrap the type's handlers."""
-    handlers = hooks.get("cloudformation.types")[TYPE]
-    create, update = handlers["create"], handlers["update"]
 
     def apply(arn: str, old: Props, new: Props) -> None:
         for name in ATTRIBUTES:
@@ -31,14 +29,4 @@ def install(clients: Clients) -> None:
                     TopicArn=arn, AttributeName=name, AttributeValue=text
                 )
 
-    def created(logical_id: str, props: Props, stack_name: str) -> Any:
-        arn, attributes = create(logical_id, props, stack_name)
-        apply(arn, {}, props)
-        return arn, attributes
-
-    def updated(physical_id: str, old: Props, new: Props, stack_name: str, *rest: Any) -> Any:
-        arn, attributes = update(physical_id, old, new, stack_name, *rest)
-        apply(arn, old if arn == physical_id else {}, new)
-        return arn, attributes
-
-    handlers.update(create=created, update=updated)
+    hooks.after_provisioning(TYPE, apply)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from typing import Any, ClassVar
 
 from localcloud.errors import ConflictException, ValidationException
@@ -27,7 +26,6 @@ _UPDATABLE = (
 )
 # Describe's members that the event does not carry.
 _NOT_IN_EVENT = frozenset({"CreatedBy", "LastModifiedBy", "ModelCard", "SecurityConfig", "SkipModelValidation"})
-_VERSIONED = re.compile(r"^(?P<group>[^/]+)/(?P<version>[0-9]+)$")
 
 
 class ModelRegistry:
