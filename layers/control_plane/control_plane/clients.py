@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import boto3
 
 if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch.client import CloudWatchClient
     from mypy_boto3_dynamodb.client import DynamoDBClient
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_sagemaker.client import SageMakerClient
+    from mypy_boto3_sagemaker_runtime.client import SageMakerRuntimeClient
     from mypy_boto3_sns.client import SNSClient
     from mypy_boto3_stepfunctions.client import SFNClient
 
@@ -36,3 +39,21 @@ def sns() -> SNSClient:
 def stepfunctions() -> SFNClient:
     """The Step Functions client."""
     return boto3.client("stepfunctions")
+
+
+@cache
+def sagemaker() -> SageMakerClient:
+    """The SageMaker client."""
+    return boto3.client("sagemaker")
+
+
+@cache
+def sagemaker_runtime() -> SageMakerRuntimeClient:
+    """The client that invokes endpoints."""
+    return boto3.client("sagemaker-runtime")
+
+
+@cache
+def cloudwatch() -> CloudWatchClient:
+    """The CloudWatch client."""
+    return boto3.client("cloudwatch")
