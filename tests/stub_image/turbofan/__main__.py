@@ -72,6 +72,11 @@ def evaluate(plan: dict) -> None:
     write(OUTPUT / "evaluation/report.json", plan.get("report") or json.dumps(report))
 
 
+if sys.argv[1] == "serve":
+    from turbofan.serve import serve
+
+    serve()
+    sys.exit()
 plan = read_plan()
 while plan.get("hold"):
     time.sleep(0.1)
