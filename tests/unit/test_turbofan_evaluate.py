@@ -33,11 +33,12 @@ def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.fixture
 def job(tmp_path: Path, source: Job) -> Job:
-    """An evaluation with a model and the test engines in place."""
+    """An evaluation with a model, the test engines and the validation engines in place."""
     job = Job(tmp_path / "evaluate", source.monkeypatch)
     inputs = job.base / "processing/input"
     model_archive(inputs / "model/model.tar.gz", source)
-    (inputs / "test").symlink_to(source.outputs / "test")
+    for part in ("test", "validation"):
+        (inputs / part).symlink_to(source.outputs / part)
     return job
 
 
@@ -196,9 +197,10 @@ def test_missing_inputs_fail_the_job(tmp_path: Path, job: Job) -> None:
     assert "rows.npz is missing" in job.message
 
 
-def test_part_without_raw_rows_is_no_test_part(job: Job, source: Job) -> None:
-    link = job.base / "processing/input/test"
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_part_without_raw_rows_is_not_taken(job: Job, source: Job, part: str) -> None:
+    link = job.base / "processing/input" / part
     link.unlink()
-    link.symlink_to(source.outputs / "validation")
+    link.symlink_to(source.outputs / "train")
     assert job.run("evaluate") == 1
     assert "holds no raw rows" in job.message

@@ -62,8 +62,15 @@ def test_test_rul_is_counted_back_from_the_rul_file_and_not_clipped(job: Job, da
     test = Rows.load(job.outputs / "test")
     assert test.rul[test.offsets[1:] - 1].tolist() == TEST_RUL
     assert test.rul[test.offsets[:-1]].tolist() == [life - 1 for life in TEST_LIVES]
-    assert test.raw is not None
-    assert test.raw.shape == (len(test.features), 26)
+
+
+def test_raw_rows_are_kept_of_the_engines_that_models_are_judged_on(job: Job, dataset: Path) -> None:
+    job.run("process")
+    for part in ("validation", "test"):
+        rows, raw = Rows.load_with_raw(job.outputs / part)
+        assert raw.shape == (len(rows.features), 26)
+        assert raw[rows.offsets[:-1], 0].tolist() == rows.units.tolist()
+    assert Rows.load(job.outputs / "train").raw is None
 
 
 def test_parameters_are_fitted_on_training_engines_only(job: Job, dataset: Path) -> None:

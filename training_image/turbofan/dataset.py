@@ -23,7 +23,7 @@ class Rows:
     units: Ints  # (n_engines,): engine numbers in their file
     offsets: Ints  # (n_engines + 1,): where engines begin
     rul: Floats32  # (n,): true RUL in cycles, not clipped
-    raw: Floats | None = None  # (n, 26) as read; kept for the test part: each model brings its own normalisation
+    raw: Floats | None = None  # (n, 26) as read; not of the training part: each model brings its own normalisation
 
     def save(self, folder: Path) -> None:
         """Write `folder`/rows.npz."""
@@ -60,6 +60,15 @@ class Rows:
         if n == 0 or rows.offsets[-1] != n or len(rows.rul) != n or len(rows.units) != len(rows.offsets) - 1:
             raise InputError(f"{FILE} is inconsistent: its arrays differ in length", str(path), do)
         return rows
+
+    @classmethod
+    def load_with_raw(cls, folder: Path) -> tuple[Rows, Floats]:
+        """Those and their raw rows. Raises InputError, also if it is a part that is kept without them."""
+        rows = cls.load(folder)
+        if rows.raw is None:
+            do = "Give the validation or test part of the process job."
+            raise InputError(f"{FILE} holds no raw rows", str(folder), do)
+        return rows, rows.raw
 
 
 @dataclass(frozen=True)

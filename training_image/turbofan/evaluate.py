@@ -1,6 +1,7 @@
 """The evaluation job: the official test engines, once, after every choice has been made.
 
-It reports; the verdict is the state machine's, so a missed gate is a success of this job.
+It reports; the verdict is the state machine's, so a missed gate is a success of this job. Beside the report it leaves
+probes.json, by which a deployment recognises the model that was evaluated.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from turbofan import metadata, plots, scoring
+from turbofan import metadata, plots, probes, scoring
 from turbofan.artifact import Artifact
 from turbofan.container import Paths, is_simulated, setting
 from turbofan.dataset import Rows
-from turbofan.errors import InputError
 from turbofan.features import Floats, Ints
 
 SCHEMA = 1
@@ -37,10 +37,8 @@ class TestEngines:
     @classmethod
     def load(cls, folder: Path) -> TestEngines:
         """From the test part of the process job. Raises InputError."""
-        rows = Rows.load(folder)
-        if rows.raw is None:
-            raise InputError("rows.npz holds no raw rows", str(folder), "Give the test part of the process job.")
-        return cls(rows.units, rows.offsets, rows.raw, rows.rul[rows.offsets[1:] - 1].astype(np.float64))
+        rows, raw = Rows.load_with_raw(folder)
+        return cls(rows.units, rows.offsets, raw, rows.rul[rows.offsets[1:] - 1].astype(np.float64))
 
 
 def evaluate(paths: Paths) -> None:
@@ -49,6 +47,7 @@ def evaluate(paths: Paths) -> None:
     phm08_threshold = setting("PHM08_THRESHOLD", 500.0, 0.0, 1e12)
     tolerance = setting("CHAMPION_TOLERANCE", 0.0, 0.0, 1e3)
     engines = TestEngines.load(paths.processing_input("test"))
+    validation = Rows.load_with_raw(paths.processing_input("validation"))
     challenger = Artifact.open(paths.processing_input("model") / "model.tar.gz")
     predicted, unseen = challenger.predict(engines.raw, engines.offsets)
     ceiling = challenger.max_rul
@@ -91,6 +90,7 @@ def evaluate(paths: Paths) -> None:
     }
     folder = paths.processing_output("evaluation")
     metadata.write_json(folder / "report.json", report)
+    metadata.write_json(folder / probes.FILE, probes.make(challenger, *validation, fleet, version))
     write_predictions(folder / "predictions.csv", engines, predicted, ceiling, champion_predicted)
     title = f"{fleet}, data set {version[:12] or 'unnamed'}: {len(engines.units)} test engines"
     plots.evaluation_figure(folder / "evaluation.png", engines.rul, predicted, ceiling, title, simulated)

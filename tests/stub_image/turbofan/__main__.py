@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from turbofan.serve import predict, serve
+
 BASE = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
 OUTPUT = BASE / "processing/output"
 
@@ -59,22 +61,42 @@ def train(plan: dict) -> None:
     write(BASE / "model/model.onnx", json.dumps(hyperparameters, sort_keys=True))
 
 
+def probe(unit: int, cycle: int) -> dict:
+    """An engine of which the stub's server looks at the unit and the cycle only."""
+    body = "\n".join(f"{unit},{row}" + ",0" * 24 for row in range(1, cycle + 1))
+    answer = predict(unit, cycle, {})
+    return {"unit": unit, "cycle": cycle, "body": body, "rul": answer, "expected": answer}
+
+
 def evaluate(plan: dict) -> None:
+    for part in ("test", "validation"):
+        assert (BASE / "processing/input" / part / "rows.npz").exists(), part
     model = (BASE / "processing/input/model/model.tar.gz").read_bytes()
     figures = {"rmse": plan.get("rmse", 12.5), "mae": 9.0, "phm08": plan.get("phm08", 300.0)}
     metrics = {"clipped": figures, "unclipped": {**figures, "rmse": figures["rmse"] + 1}}
     champion = BASE / "processing/input/champion/model.tar.gz"
+    sha256 = hashlib.sha256(model).hexdigest()
     report = {
-        "artifact": {"sha256": hashlib.sha256(model).hexdigest(), "bytes": len(model)},
+        "artifact": {"sha256": sha256, "bytes": len(model)},
         "metrics": metrics,
         "champion": {"metrics": {"clipped": {"rmse": plan.get("champion_rmse", 12.0)}}} if champion.exists() else None,
+        "gates": [{"name": name, "figure": figures[name], "passed": True} for name in ("rmse", "phm08")],
     }
+    probes = {
+        "schema": 1,
+        "artifact_sha256": sha256,
+        "fleet": fleet(),
+        "dataset_version": os.environ["DATASET_VERSION"],
+        "content_type": "text/csv",
+        "max_rul": 125,
+        "tolerance": 0.5,
+        "probes": [probe(unit, cycle) for unit, cycle in enumerate((44, 75, 100, 118), 1)],
+    }
+    write(OUTPUT / "evaluation/probes.json", json.dumps(probes))
     write(OUTPUT / "evaluation/report.json", plan.get("report") or json.dumps(report))
 
 
 if sys.argv[1] == "serve":
-    from turbofan.serve import serve
-
     serve()
     sys.exit()
 plan = read_plan()
