@@ -30,6 +30,13 @@ PARAMETERS = {
     "Schedules": "DISABLED",
     "TuningMaxJobs": 2,
     "TuningMaxParallelJobs": 2,
+    "BakeSeconds": 3,
+    "SoakSeconds": 5,
+    "AssessSeconds": 1,
+    "AlarmPeriodSeconds": 10,
+    "MetricDelaySeconds": 1,
+    "EndpointPollSeconds": 1,
+    "StartupTimeoutSeconds": 60,
 }
 
 T = TypeVar("T")

@@ -1,0 +1,5 @@
+"""To be written."""
+
+
+def handler(event: object, context: object) -> None:
+    """Nothing yet."""
