@@ -112,6 +112,11 @@ HOOKS = {
     "iam.enforce": Hook(
         _IAM, "enforce", ("access_key_id", "iam_action", "service", "region", "resource_arn", "service_context")
     ),
+    "iam.resource": Hook(
+        "ministack.core.iam_actions",
+        "extract_resource_arn",
+        ("service", "method", "path", "headers", "body", "query_params", "region", "account_id"),
+    ),
     "iam.denied": Hook(
         "ministack.core.iam_actions",
         "access_denied_response",

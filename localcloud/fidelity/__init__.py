@@ -9,6 +9,7 @@ from localcloud.fidelity import (
     alarm_actions,
     alarm_evaluation,
     alarm_operations,
+    alarm_permissions,
     assign_together,
     async_targets,
     bucket_resource,
@@ -136,7 +137,7 @@ MEASURES = (execution_metrics,)
 
 RESOURCES = (bucket_resource, composite_alarm_resource, table_resource, topic_resource)
 
-ROLES = (state_machine_role,)
+ROLES = (alarm_permissions, state_machine_role)
 
 
 # These write to CloudWatch Logs.
