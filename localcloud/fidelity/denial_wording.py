@@ -1,7 +1,7 @@
 """A denial names who may not do what to which resource and why, with the service's status and spelling.
 
 docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html. MiniStack leaves the resource out, or names
-the request's first where another is refused, and answers every denial with status 403, where the services that speak JSON
+the request's first where another is refused, and answers every denial with status 403, where services that speak JSON
 answer 400.
 """
 
