@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from control_plane.errors import SettingsError
+from control_plane.strategies import Stages, Strategy
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Settings(BaseModel):
@@ -24,12 +28,71 @@ class Settings(BaseModel):
     max_validated_bytes: int = Field(default=256 * 2**20, gt=0)
 
 
+class DeploymentSettings(BaseModel):
+    """What starts and stops deployments, and how they go unless an approval says otherwise."""
+
+    model_config = ConfigDict(frozen=True)
+
+    deployment_state_machine_arn: str = Field(pattern=r"^arn:")
+    rollback_state_machine_arn: str = Field(pattern=r"^arn:")
+    strategy: Literal["canary", "linear"] = "canary"
+    canary_stages: Stages = Field(default=[10, 50], description="per cent; text such as 10,50 in the environment")
+    bake_seconds: int = Field(default=300, ge=0)
+    soak_seconds: int = Field(default=3600, ge=0)
+
+    @field_validator("canary_stages", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @property
+    def default_strategy(self) -> Strategy:
+        """The strategy of an approval that names none."""
+        return Strategy.model_validate(
+            {
+                "name": self.strategy,
+                "stages": self.canary_stages,
+                "bake_seconds": self.bake_seconds,
+                "soak_seconds": self.soak_seconds,
+            }
+        )
+
+
+class AssessmentSettings(BaseModel):
+    """The limits that a variant is judged by."""
+
+    model_config = ConfigDict(frozen=True)
+
+    latency_limit_ms: float = Field(default=200, gt=0)
+    error_rate_limit: float = Field(default=0.01, ge=0, le=1, description="share of the requests")
+    difference_tolerance: float = Field(default=15, ge=0, description="cycles, between champion and challenger")
+    alarm_period_seconds: int = Field(default=60, gt=0)
+
+
 @cache
 def load_settings() -> Settings:
     """Return the settings; raises SettingsError naming every variable that is missing or wrong."""
-    values = {name: os.environ[name.upper()] for name in Settings.model_fields if name.upper() in os.environ}
+    return _load(Settings)
+
+
+@cache
+def load_deployment_settings() -> DeploymentSettings:
+    """Return the deployments' settings; raises SettingsError naming every variable that is missing or wrong."""
+    return _load(DeploymentSettings)
+
+
+@cache
+def load_assessment_settings() -> AssessmentSettings:
+    """Return the assessment's settings; raises SettingsError naming every variable that is missing or wrong."""
+    return _load(AssessmentSettings)
+
+
+def _load(model: type[M]) -> M:
+    values: dict[str, Any] = {
+        name: os.environ[name.upper()] for name in model.model_fields if name.upper() in os.environ
+    }
     try:
-        return Settings.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"environment of the function: {problems}. Set it in template.yaml.") from error
