@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -11,7 +12,7 @@ Share = Annotated[int | float, Field(gt=0, lt=100)]  # per cent; 100 is promotio
 
 
 def _rising(stages: list[int | float]) -> list[int | float]:
-    if any(after <= before for before, after in zip(stages, stages[1:], strict=False)):
+    if any(after <= before for before, after in pairwise(stages)):
         raise ValueError("each stage must be larger than the one before")
     return stages
 
