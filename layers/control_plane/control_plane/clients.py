@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import boto3
+from botocore.config import Config
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.client import CloudWatchClient
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime.client import SageMakerRuntimeClient
     from mypy_boto3_sns.client import SNSClient
     from mypy_boto3_stepfunctions.client import SFNClient
+
+
+PROBE_READ_SECONDS = 5
 
 
 @cache
@@ -49,8 +53,9 @@ def sagemaker() -> SageMakerClient:
 
 @cache
 def sagemaker_runtime() -> SageMakerRuntimeClient:
-    """The client that invokes endpoints."""
-    return boto3.client("sagemaker-runtime")
+    """The client that probes endpoints: it waits PROBE_READ_SECONDS for an answer and never asks twice."""
+    config = Config(connect_timeout=3, read_timeout=PROBE_READ_SECONDS, retries={"total_max_attempts": 1})
+    return boto3.client("sagemaker-runtime", config=config)
 
 
 @cache
