@@ -15,3 +15,7 @@ class DatasetNotFoundError(ControlPlaneError):
 
 class TrainingRequestError(ControlPlaneError):
     """A request to train that cannot be carried out as it stands."""
+
+
+class ApprovalError(ControlPlaneError):
+    """A model package's change that cannot be acted upon now; its event's redelivery may succeed."""
