@@ -1,7 +1,8 @@
 """A Python function's error is called by its exception's class, as Retry and Catch in a state machine need it.
 
-docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html: errorType is the class's name. MiniStack calls every one
-Runtime.HandlerError and keeps the traceback in the log.
+docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html: errorType is the class's name; that of a function whose
+process has ended is Runtime.ExitError. MiniStack calls every one Runtime.HandlerError and keeps the traceback in the
+log.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 from localcloud import hooks
 
 UNNAMED = "Runtime.HandlerError"
+# What MiniStack says of a function whose process has ended.
+DIED = "Worker process died"
 
 
 def install() -> None:
@@ -22,7 +25,11 @@ def install() -> None:
             result: dict[str, Any] = execute(func, event, request_id)
             body = result.get("body")
             if result.get("error") and isinstance(body, dict) and body.get("errorType") == UNNAMED:
-                body["errorType"] = class_name(body.get("errorMessage", ""), result.get("log", "")) or UNNAMED
+                if body.get("errorMessage") == DIED:
+                    message = f"RequestId: {request_id} Error: Runtime exited without providing a reason"
+                    body.update(errorType="Runtime.ExitError", errorMessage=message)
+                else:
+                    body["errorType"] = class_name(body.get("errorMessage", ""), result.get("log", "")) or UNNAMED
             return result
 
         return executed

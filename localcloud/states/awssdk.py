@@ -180,7 +180,8 @@ def _prefix(service: str, client: Any) -> str:
 
 def error_name(prefix: str, operation: OperationModel, code: str) -> str:
     """The name under which Retry and Catch know an error that a service answered with ``code``."""
-    for shape in operation.service_model.error_shapes:
+    # Some services have two errors of the same code: the operation's own counts.
+    for shape in (*operation.error_shapes, *operation.service_model.error_shapes):
         wire = shape.metadata.get("error", {}).get("code", shape.name)
         if code in (wire, shape.name):
             return f"{prefix}.{_exception_name(shape.name)}"

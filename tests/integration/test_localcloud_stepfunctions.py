@@ -173,6 +173,11 @@ def test_objects_are_put_and_read(localcloud: Cloud, bucket: str) -> None:
         ("aws-sdk:sagemaker:describeTrainingJob", {"TrainingJobName": "none"}, "SageMaker.SageMakerException"),
         ("aws-sdk:sns:publish", {"TopicArn": TOPIC, "Message": "m"}, "Sns.NotFoundException"),
         ("aws-sdk:sfn:describeExecution", {"ExecutionArn": EXECUTION}, "Sfn.ExecutionDoesNotExistException"),
+        (
+            "aws-sdk:cloudwatch:setAlarmState",
+            {"AlarmName": "none", "StateValue": "OK", "StateReason": "so"},
+            "CloudWatch.ResourceNotFoundException",
+        ),
         ("aws-sdk:s3:getObject", {"Bucket": "test-bucket"}, "States.Runtime"),
         ("aws-sdk:s3:getObject", {"Bucket": "test-bucket", "Key": "k", "Nonsense": 1}, "States.Runtime"),
         ("aws-sdk:nonsense:doIt", {}, "States.Runtime"),

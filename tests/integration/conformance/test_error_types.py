@@ -39,3 +39,11 @@ def test_state_machine_catches_it_by_that_name(localcloud: Cloud) -> None:
     assert execution["status"] == "SUCCEEDED", execution
     caught = json.loads(execution["output"])
     assert (caught["Error"], json.loads(caught["Cause"])["errorMessage"]) == ("TableFull", "no room for b")
+
+
+def test_function_that_ends_its_process_has_exited(localcloud: Cloud) -> None:
+    ending = function(localcloud, "import os\ndef handler(event, context):\n    os._exit(3)\n")
+    answer = localcloud.client("lambda").invoke(FunctionName=ending["FunctionName"])
+    payload = json.loads(answer["Payload"].read())
+    assert payload["errorType"] == "Runtime.ExitError"
+    assert payload["errorMessage"].endswith("Error: Runtime exited without providing a reason")
