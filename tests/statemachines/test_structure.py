@@ -30,7 +30,7 @@ FAILURE_PATH = {"ExplainFailure", "HasTrials", "AlertFailure", "Failed"}
 CARRIES_ON = {"ListFailedTrials", "RecordFailure", "AlertDeployed"}
 CARRIES_ON |= {"DropOldAlarms", "DropOldConfigs", "DropOldModel", "BackUpAfter"}
 CARRIES_ON |= {"VerifyTraffic", "RestoreAlarms", "FindAlarms", "DeleteAlarms", "FindConfigurations", "FindModels"}
-CARRIES_ON |= {"DeleteConfigurations", "DeleteModels", "RejectPackage", "BackUp", "Unlock"}
+CARRIES_ON |= {"DeleteConfigurations", "DeleteModels", "RejectPackage", "BackUp", "Unlock", "GiveLockBack"}
 # What each state machine calls beside the actions that share the integration's name.
 SYNC_COMPANIONS = {
     "createProcessingJob": {"sagemaker:DescribeProcessingJob", "sagemaker:StopProcessingJob"},
