@@ -12,26 +12,45 @@ from rich.markup import escape
 from onwing import demo as demonstration
 from onwing import deploy as deployment
 from onwing import (
-    doctor as examination,
-)
-from onwing import (
+    deployments,
+    deployments_view,
     executions,
     ingest_view,
     models,
+    operations_view,
     status_view,
     watch_view,
+)
+from onwing import (
+    doctor as examination,
 )
 from onwing import status as states
 from onwing import teardown as teardowns
 from onwing import train as training
 from onwing import up as upward
+from onwing.cli_serving import serving
 from onwing.command import Context, command, group, parse_settings
 from onwing.errors import Exit, UsageError
+from onwing.options import (
+    CLOUD,
+    LOOK,
+    WORK,
+    DataDir,
+    Docker,
+    Fleet,
+    Interval,
+    Package,
+    Port,
+    Settings,
+    Timeout,
+    Yes,
+)
 from onwing.watch import Watcher, document, follow
 
 EXIT_CODES = (
-    "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 not found or not deployed · 4 the model missed the gate · "
-    "5 ended without a model (superseded, unchanged) · 6 waited too long · 130 interrupted"
+    "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 not found or not deployed · "
+    "4 the model missed the gate, was refused or rolled back · 5 ended without a model (superseded, unchanged) · "
+    "6 waited too long · 130 interrupted"
 )
 
 app = typer.Typer(
@@ -59,25 +78,7 @@ def main(
     """Operate the control plane for remaining-useful-life models: on AWS and on the embedded cloud alike."""
 
 
-Fleet = Annotated[str | None, typer.Option("--fleet", help="The fleet, say FD001.", show_default=False)]
-DataDir = Annotated[
-    Path | None, typer.Option("--data", help="Folder with C-MAPSS files (plain or .gz).", show_default=False)
-]
-Port = Annotated[int, typer.Option("--port", help="Port of the embedded cloud; 0 takes a free one.")]
-Docker = Annotated[
-    bool, typer.Option("--docker", help="Run jobs in the training image, by Docker or Podman; it is built if need be.")
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Interval = Annotated[float, typer.Option("--interval", help="Seconds between two looks.", min=0.2)]
-Timeout = Annotated[float | None, typer.Option("--timeout", help="Wait at most so many seconds.", show_default=False)]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override for this run, say max_jobs=4; may be repeated."),
-]
-_CLOUD, _WORK, _LOOK = "The cloud", "Work", "Look"
-
-
-@command(app, "up", rich_help_panel=_CLOUD)
+@command(app, "up", rich_help_panel=CLOUD)
 def up(context: Context, *, port: Port = 0, docker: Docker = False) -> Exit:
     """Start the embedded cloud on this machine and deploy the stack to it. Nothing is done twice.
 
@@ -90,7 +91,7 @@ def up(context: Context, *, port: Port = 0, docker: Docker = False) -> Exit:
     return upward.run(context, port=port, docker=docker)
 
 
-@command(app, "deploy", rich_help_panel=_CLOUD)
+@command(app, "deploy", rich_help_panel=CLOUD)
 def deploy(context: Context, *, yes: Yes = False) -> Exit:
     """Deploy the stack to AWS; the training image is built and pushed first.
 
@@ -102,7 +103,7 @@ def deploy(context: Context, *, yes: Yes = False) -> Exit:
     return deployment.run(context, yes=yes)
 
 
-@command(app, "down", rich_help_panel=_CLOUD)
+@command(app, "down", rich_help_panel=CLOUD)
 def down(
     context: Context,
     *,
@@ -122,7 +123,7 @@ def down(
     return teardowns.run(context, yes=yes, purge=purge, with_models=with_models, with_image=with_image)
 
 
-@command(app, "doctor", rich_help_panel=_CLOUD)
+@command(app, "doctor", rich_help_panel=CLOUD)
 def doctor(context: Context) -> Exit:
     """Say what is missing on this machine, or in the AWS account, and how to get it.
 
@@ -145,7 +146,7 @@ def doctor(context: Context) -> Exit:
     return Exit.OK if good else Exit.FAILED
 
 
-@command(app, "demo", rich_help_panel=_WORK)
+@command(app, "demo", rich_help_panel=WORK)
 def demo(
     context: Context,
     *,
@@ -174,7 +175,7 @@ def demo(
     return demonstration.run(context, wish)
 
 
-@command(app, "ingest", rich_help_panel=_WORK)
+@command(app, "ingest", rich_help_panel=WORK)
 def ingest(
     context: Context,
     paths: Annotated[list[Path] | None, typer.Argument(help="Files, or folders with data files.")] = None,
@@ -195,7 +196,7 @@ def ingest(
     return ingest_view.run(context, paths or [], fleet=fleet, data_dir=data, wait=wait, timeout=timeout)
 
 
-@command(app, "train", rich_help_panel=_WORK)
+@command(app, "train", rich_help_panel=WORK)
 def train(
     context: Context,
     dataset: Annotated[
@@ -229,7 +230,7 @@ def train(
     return Exit.OK
 
 
-@command(app, "watch", rich_help_panel=_LOOK)
+@command(app, "watch", rich_help_panel=LOOK)
 def watch(
     context: Context,
     execution: Annotated[str | None, typer.Argument(help="Execution: ARN, name, or how either begins.")] = None,
@@ -241,7 +242,8 @@ def watch(
 ) -> Exit:
     """Follow a training run: states, jobs, trials; ends with its outcome as exit code. Ctrl-C does not stop the run.
 
-    Without a name: the run under way, else the latest. With --json: one JSON document a line, the last one whole.
+    Without a name: the training run under way, else the latest. Deployments, rollbacks, backups and recoveries are
+    followed by name, too. With --json: one JSON document a line, the last one whole.
 
     Examples:
 
@@ -249,6 +251,8 @@ def watch(
       onwing watch --fleet FD002 --logs
       onwing watch FD001-3fa9c2d1e0b4-1 --timeout 3600
     """
+    if execution is not None and (named := operations_view.find(context, execution)) is not None:
+        return operations_view.watch_run(context, named, interval=interval, timeout=timeout)
     arn = executions.find(context.target, context.stack, execution, fleet)
     snapshots = follow(Watcher(context.target, arn, logs=logs), interval=interval, timeout=timeout)
     try:
@@ -263,8 +267,9 @@ def watch(
     return last.progress.exit_code
 
 
+app.add_typer(serving)
 models_app = typer.Typer(rich_markup_mode="rich")
-app.add_typer(models_app, name="models", rich_help_panel=_LOOK)
+app.add_typer(models_app, name="models", rich_help_panel=LOOK)
 
 
 @group(models_app)
@@ -283,12 +288,14 @@ def models_list(
       onwing models show FD001/3
     """
     found = models.packages(context.target, context.stack, fleet=fleet, limit=limit)
-    context.out.document(found)
+    names = sorted({package.fleet for package in found})
+    roles = deployments_view.roles([deployments.read(context.target, context.stack, name) for name in names])
+    context.out.document([{**vars(package), "role": roles.get((package.fleet, package.version))} for package in found])
     if not found:
         context.out.line("No packages yet.")
         context.out.next("onwing ingest PATH   (a data set that passes the gate becomes a package)", "onwing status")
         return Exit.OK
-    context.out.show(status_view.packages_table(found))
+    context.out.show(status_view.packages_table(found, roles=roles))
     context.out.line()
     context.out.next(f"onwing models show {found[0].name}")
     return Exit.OK
@@ -297,7 +304,7 @@ def models_list(
 @command(models_app, "show")
 def models_show(
     context: Context,
-    package: Annotated[str, typer.Argument(help="ARN, fleet/version, or a fleet for its newest package.")],
+    package: Package,
 ) -> Exit:
     """Show one package: figures, errors by band, and where it came from.
 
@@ -312,22 +319,21 @@ def models_show(
     status_view.show_package(context.out, found, evaluation)
     context.out.line()
     if found.status == models.PENDING:
-        context.out.next(
-            "approve it: aws sagemaker update-model-package --model-approval-status Approved "
-            f"--model-package-arn {found.arn}"
-        )
+        context.out.next(f"onwing approve {found.name}   (deploys it)", f'onwing reject {found.name} --comment "…"')
+    elif found.status == models.APPROVED:
+        context.out.next(f"onwing endpoints --fleet {found.fleet}", f"onwing deployments --fleet {found.fleet}")
     else:
         context.out.next("onwing models")
     return Exit.OK
 
 
-@command(app, "status", rich_help_panel=_LOOK)
+@command(app, "status", rich_help_panel=LOOK)
 def status(
     context: Context,
     *,
     limit: Annotated[int, typer.Option("--limit", help="At most so many executions and files.", min=1)] = 5,
 ) -> Exit:
-    """Show the state of everything: fleets, runs, packages to approve, quarantined files, dead letters.
+    """Show the state of everything: fleets, runs, packages to approve, endpoints, alarms, and what went wrong.
 
     Examples:
 
@@ -340,8 +346,10 @@ def status(
     context.out.line()
     if not found.fleets:
         context.out.next("onwing ingest PATH   (train_, test_ and RUL_ of a fleet)", "onwing demo")
+    elif found.alarms:
+        context.out.next("onwing endpoints", "onwing deployments")
     elif found.pending:
-        context.out.next(f"onwing models show {found.pending[0].name}")
+        context.out.next(f"onwing models show {found.pending[0].name}", f"onwing approve {found.pending[0].name}")
     else:
         context.out.next("onwing watch", "onwing models")
     return Exit.OK

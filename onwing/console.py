@@ -18,9 +18,10 @@ from typing import Any
 from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.prompt import Confirm
 from rich.table import Table
 
-from onwing.errors import OnwingError
+from onwing.errors import OnwingError, UsageError
 
 LOG_WIDTH = 200
 SIMULATED = "[bold black on yellow] SIMULATED [/]"
@@ -111,6 +112,12 @@ class Output:
             yield
         self.ok(f"{text}  [dim]{duration(time.monotonic() - began)}[/]")
 
+    def confirm(self, question: str) -> bool:
+        """Ask; no is what a mere Enter says. Raises UsageError where nobody can be asked."""
+        if not self.interactive:
+            raise UsageError("Nobody can be asked here.", todo="Give --yes if this is what you want.")
+        return Confirm.ask(question, console=self.console, default=False)
+
     def error(self, error: OnwingError) -> None:
         """What went wrong, where, and what to do."""
         if self.as_json:
@@ -168,3 +175,9 @@ def size(count: float) -> str:
 def figure(value: float | None, digits: int = 2) -> str:
     """A metric with a fixed number of digits, or a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def clock(at: datetime) -> str:
+    """A moment in local time, to the minute; without the date when it is today."""
+    local = at.astimezone()
+    return local.strftime("%H:%M" if local.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M")

@@ -66,7 +66,7 @@ class FleetRecord:
 
 def fleets(target: Target, stack: Stack) -> list[str]:
     """Names of all fleets, sorted."""
-    return sorted(str(item["sk"]) for item in _query(target, stack, "FLEETS"))
+    return sorted(str(item["sk"]) for item in items(target, stack, "FLEETS"))
 
 
 def fleet(target: Target, stack: Stack, name: str) -> FleetRecord:
@@ -74,7 +74,7 @@ def fleet(target: Target, stack: Stack, name: str) -> FleetRecord:
     files: dict[str, AcceptedFile] = {}
     versions: dict[str, VersionRecord] = {}
     dataset: Mapping[str, Any] = {}
-    for item in _query(target, stack, f"FLEET#{name}"):
+    for item in items(target, stack, f"FLEET#{name}"):
         sort_key = str(item["sk"])
         if sort_key == "DATASET":
             dataset = item
@@ -107,17 +107,25 @@ def _file(role: str, text: str) -> AcceptedFile:
     )
 
 
-def _query(target: Target, stack: Stack, partition: str) -> Iterator[dict[str, Any]]:
+def items(
+    target: Target, stack: Stack, partition: str, *, prefix: str = "", newest_first: bool = False
+) -> Iterator[dict[str, Any]]:
+    """The items of a partition whose sort keys begin with `prefix`, in the order of these keys or the other way."""
     from boto3.dynamodb.types import TypeDeserializer
 
     decode = TypeDeserializer().deserialize
+    condition, values = "pk = :partition", {":partition": {"S": partition}}
+    if prefix:
+        condition += " AND begins_with(sk, :prefix)"
+        values[":prefix"] = {"S": prefix}
     pages = (
         target.client("dynamodb")
         .get_paginator("query")
         .paginate(
             TableName=stack.table,
-            KeyConditionExpression="pk = :partition",
-            ExpressionAttributeValues={":partition": {"S": partition}},
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            ScanIndexForward=not newest_first,
             ConsistentRead=True,
         )
     )

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.markup import escape
-from rich.prompt import Confirm
 
 from onwing import doctor, image
 from onwing import sam as sams
@@ -39,12 +38,9 @@ def run(context: Context, *, yes: bool) -> Exit:
     target = context.target
     deployment = prepare(context.project, context.options, target)
     describe(deployment, lambda text: out.line(escape(text)))
-    if not yes:
-        if not out.interactive:
-            raise UsageError("Nobody can be asked here.", todo="Give --yes if this is what you want.")
-        if not Confirm.ask("Go on?", console=out.console, default=False):
-            out.line("Nothing was done.")
-            return Exit.FAILED
+    if not yes and not out.confirm("Go on?"):
+        out.line("Nothing was done.")
+        return Exit.FAILED
     stack, published = carry_out(context.project, deployment, out)
     out.document({"stack": stack, "image": published.uri, "revision": deployment.revision})
     out.ok(f"Stack {stack.name} is deployed ({stack.status})")

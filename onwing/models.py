@@ -16,7 +16,7 @@ from onwing.errors import NotFound, UsageError, error_code
 from onwing.stack import Stack
 from onwing.target import Target
 
-PENDING = "PendingManualApproval"
+PENDING, APPROVED, REJECTED = "PendingManualApproval", "Approved", "Rejected"
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Package:
     dataset_version: str = ""
     simulated: bool = False
     description: str = ""
+    comment: str = ""  # what was said when it was approved or rejected
     properties: Mapping[str, str] = field(default_factory=dict)
     model_data_url: str = ""
     image: str = ""
@@ -48,7 +49,7 @@ class Package:
 
 def packages(target: Target, stack: Stack, *, fleet: str | None = None, limit: int = 20) -> list[Package]:
     """The newest packages of every fleet (or one), newest first within each fleet; at most `limit` a fleet."""
-    arns = [arn for name in _fleets(target, stack, fleet) for arn in _newest(target, stack, name, limit)]
+    arns = [arn for name in fleets(target, stack, fleet) for arn in _newest(target, stack, name, limit)]
     if not arns:
         return []
     target.client("sagemaker")  # made before the threads share it
@@ -98,6 +99,7 @@ def describe(target: Target, stack: Stack, arn: str) -> Package:
         dataset_version=own.get("dataset_version", ""),
         simulated=own.get("simulated") == "true",
         description=found.get("ModelPackageDescription", ""),
+        comment=found.get("ApprovalDescription", ""),
         properties=own,
         model_data_url=container.get("ModelDataUrl", ""),
         image=container.get("Image", ""),
@@ -124,14 +126,16 @@ def _group(stack: Stack, fleet: str) -> str:
     return f"{stack.project}-{fleet}"
 
 
-def _fleets(target: Target, stack: Stack, fleet: str | None) -> list[str]:
-    """Fleets that have a package group."""
+def fleets(target: Target, stack: Stack, fleet: str | None = None) -> list[str]:
+    """The fleets that have a package group; `fleet` alone if it is given."""
     if fleet is not None:
         return [fleet]
     prefix = _group(stack, "")
     pages = target.client("sagemaker").get_paginator("list_model_package_groups").paginate(NameContains=prefix)
     names = [item["ModelPackageGroupName"] for page in pages for item in page["ModelPackageGroupSummaryList"]]
-    return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    # A fleet has no dash: what goes on with one belongs to a project with a longer name.
+    found = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    return sorted(name for name in found if name.isalnum())
 
 
 def _newest(target: Target, stack: Stack, fleet: str, limit: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""The state of everything at a glance: stack, fleets, runs, packages to approve, quarantined files, dead letters."""
+"""The state of everything at a glance: fleets, runs, packages to approve, endpoints, alarms, what went wrong."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from onwing import control, executions, models
+from onwing import control, endpoints, executions, models
 from onwing import stack as stacks
 from onwing.control import FleetRecord
+from onwing.endpoints import Alarm, Endpoint
 from onwing.executions import Execution
 from onwing.ingest import QUARANTINE
 from onwing.models import PENDING, Package
@@ -43,6 +44,8 @@ class Status:
     fleets: Sequence[FleetRecord]
     executions: Sequence[Execution]
     pending: Sequence[Package]
+    endpoints: Sequence[Endpoint]
+    alarms: Sequence[Alarm]
     quarantined: Sequence[Quarantined]
     dead_letters: Sequence[Queue]
 
@@ -54,6 +57,8 @@ def read(target: Target, stack: Stack, *, limit: int = 5) -> Status:
         fleets=[control.fleet(target, stack, name) for name in control.fleets(target, stack)],
         executions=executions.recent(target, stack, limit=limit),
         pending=[package for package in models.packages(target, stack) if package.status == PENDING],
+        endpoints=endpoints.all_of(target, stack),
+        alarms=endpoints.alarms(target, stack),
         quarantined=quarantined(target, stack)[:limit],
         dead_letters=dead_letters(target),
     )

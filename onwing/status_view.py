@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.markup import escape
 
-from onwing.console import SIMULATED, Output, duration, figure, table
+from onwing.console import SIMULATED, Output, clock, duration, figure, table
 from onwing.control import SHORT, FleetRecord
 from onwing.doctor import MISSING, NOTE, OK, WARNING, Check
+from onwing.endpoints_view import alarm_line, endpoints_table, under_way_line
 from onwing.models import Package
 from onwing.status import Status
 from onwing.watch_view import coloured
@@ -34,6 +35,14 @@ def show_status(out: Output, status: Status) -> None:
     if status.pending:
         out.line()
         out.show(packages_table(status.pending, "Packages that wait for approval"))
+    if status.endpoints:
+        out.line()
+        out.show(endpoints_table(status.endpoints, "Endpoints, and their last hour"))
+        for endpoint in status.endpoints:
+            if endpoint.deployment.under_way is not None:
+                out.line(under_way_line(endpoint.fleet, endpoint.deployment.under_way))
+    for alarm in status.alarms:
+        out.line(alarm_line(alarm))
     if status.quarantined:
         out.line()
         files = table("File", "When", "Report", fold=("File", "Report"), title="Quarantined files")
@@ -79,13 +88,20 @@ _APPROVAL = {
 }
 
 
-def packages_table(packages: Sequence[Package], title: str | None = None) -> Any:
-    """Packages with their figures, clipped (the gate's) and unclipped."""
+_ROLE = {"champion": " [bold]★[/]", "under_way": " [cyan]▶[/]"}
+
+
+def packages_table(
+    packages: Sequence[Package], title: str | None = None, *, roles: Mapping[tuple[str, int], str] | None = None
+) -> Any:
+    """Packages with their figures, clipped (the gate's) and unclipped; ★ serves its fleet, ▶ is being deployed."""
     numbers = ("RMSE", "PHM08", "RMSE uncl.", "PHM08 uncl.")
     made = table("Package", "Status", *numbers, "Data set", "Created", right=numbers, title=title)
     for package in packages:
         made.add_row(
-            escape(package.name) + (f" {SIMULATED}" if package.simulated else ""),
+            escape(package.name)
+            + _ROLE.get((roles or {}).get((package.fleet, package.version), ""), "")
+            + (f" {SIMULATED}" if package.simulated else ""),
             _APPROVAL.get(package.status, escape(package.status)),
             figure(package.rmse),
             figure(package.phm08, 1),
@@ -115,6 +131,7 @@ def show_package(out: Output, package: Package, report: dict[str, Any] | None) -
     lineage = table("Where it came from", "", fold=("",))
     rows = {
         "package": package.arn,
+        "comment on approval": package.comment,
         "data set version": package.dataset_version,
         "model": package.model_data_url,
         "image": package.image,
@@ -138,9 +155,3 @@ def show_checks(out: Output, checks: Sequence[Check]) -> None:
         todo = f"\n[bold]→[/] {escape(check.todo)}" if check.todo else ""
         made.add_row(_MARKS[check.state], escape(check.name), escape(check.found) + todo)
     out.show(made)
-
-
-def clock(at: datetime) -> str:
-    """A moment in local time, to the minute; without the date when it is today."""
-    local = at.astimezone()
-    return local.strftime("%H:%M" if local.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M")

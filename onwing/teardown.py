@@ -11,12 +11,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 from rich.markup import escape
-from rich.prompt import Confirm
 
 from onwing import embedded, jobs
 from onwing import stack as stacks
 from onwing.command import Context
-from onwing.console import Output
 from onwing.errors import CommandFailed, Exit, UsageError, error_code
 from onwing.image import REPOSITORY
 from onwing.stack import Stack
@@ -31,6 +29,7 @@ GONE = (
     "ResourceNotFoundException",
     "ExecutionDoesNotExist",
 )
+BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")  # an endpoint that takes no order
 # What is made outside the stack, in the order in which it can go: SageMaker SDK resource, attribute that names it.
 JOBS = (
     ("HyperParameterTuningJob", "hyper_parameter_tuning_job_name", "tuning"),
@@ -80,21 +79,14 @@ def _down_there(context: Context, target: Target, *, yes: bool, with_models: boo
     out.line("[bold]This stays:[/]")
     for text in found.kept:
         out.line(f"  {escape(text)}")
-    if not yes:
-        _ask(out, target)
+    if not yes and not out.confirm("Remove all of it?"):
+        raise UsageError("Nothing was removed.", where=str(target))
     for item in found.items:
         with out.step(f"Removing {item.kind} {escape(item.name)}"):
             remove(item)
     out.document({"removed": [{"kind": item.kind, "name": item.name} for item in found.items], "kept": found.kept})
     out.next("onwing deploy --env …   (to deploy it again)")
     return Exit.OK
-
-
-def _ask(out: Output, target: Target) -> None:
-    if not out.interactive:
-        raise UsageError("Nobody can be asked here.", where=str(target), todo="Give --yes if this is what you want.")
-    if not Confirm.ask("Remove all of it?", console=out.console, default=False):
-        raise UsageError("Nothing was removed.", where=str(target))
 
 
 @dataclass(frozen=True)
@@ -116,7 +108,7 @@ class Plan:
 
 def plan(target: Target, stack: Stack, *, with_models: bool, with_image: bool) -> Plan:
     """Look for everything that belongs to the stack, without touching it."""
-    items = [*_executions(target, stack), *_sagemaker(target, stack), *_alarms(target, stack)]
+    items = [*_executions(target), *_sagemaker(target, stack), *_alarms(target, stack)]
     kept = ["log groups of SageMaker's jobs (/aws/sagemaker/…)", "SAM's own bucket (stack aws-sam-cli-managed-default)"]
     groups = list(_package_groups(target, stack))
     if with_models:
@@ -133,15 +125,45 @@ def plan(target: Target, stack: Stack, *, with_models: bool, with_image: bool) -
     return Plan(items, kept)
 
 
-def _executions(target: Target, stack: Stack) -> Iterator[Item]:
+def _executions(target: Target) -> Iterator[Item]:
+    running = list(_running(target))
+    for name, arn in running:
+        yield Item("running execution", name, _bound(_stop, target=target, arn=arn))
+    if running:
+        # A deployment that is stopped starts a rollback, which would make again what goes here.
+        yield Item("executions that these start", "until none runs", lambda: stop_executions(target))
+
+
+def _running(target: Target) -> Iterator[tuple[str, str]]:
+    """Name and ARN of each running execution of the stack's state machines."""
     stepfunctions = target.client("stepfunctions")
     for machine in stacks.resources(target, "AWS::StepFunctions::StateMachine").values():
         pages = stepfunctions.get_paginator("list_executions").paginate(stateMachineArn=machine, statusFilter="RUNNING")
         for page in pages:
             for execution in page["executions"]:
-                arn = execution["executionArn"]
-                stop = _bound(stepfunctions.stop_execution, executionArn=arn, cause="onwing down")
-                yield Item("running execution", execution["name"], stop)
+                yield execution["name"], execution["executionArn"]
+
+
+def _stop(target: Target, arn: str) -> None:
+    target.client("stepfunctions").stop_execution(executionArn=arn, cause="onwing down")
+
+
+def stop_executions(target: Target, *, quiet: int = 5, most: int = 120) -> None:
+    """Stop whatever runs until nothing has run for `quiet` seconds. Raises CommandFailed when that does not come."""
+    silent = 0
+    for _ in range(most):
+        running = list(_running(target))
+        for _, arn in running:
+            _stop(target, arn)
+        silent = 0 if running else silent + 1
+        if silent > quiet:
+            return
+        time.sleep(1)
+    raise CommandFailed(
+        "Executions are started again and again.",
+        where=str(target),
+        todo="Find out what starts them (`onwing status`), then run `onwing down` again.",
+    )
 
 
 def _sagemaker(target: Target, stack: Stack) -> Iterator[Item]:
@@ -163,7 +185,29 @@ def _sagemaker(target: Target, stack: Stack) -> Iterator[Item]:
             name = getattr(resource, attribute)
             arn = getattr(resource, attribute.replace("_name", "_arn"))
             if name.startswith(prefix) and _tagged(target, stack, arn):
-                yield Item(kind, name, resource.delete)
+                delete = _bound(delete_endpoint, target=target, name=name) if kind == "Endpoint" else resource.delete
+                yield Item(kind, name, delete)
+
+
+def delete_endpoint(target: Target, name: str, *, timeout: float = 1800) -> None:
+    """Delete an endpoint, after what it is in the middle of, and wait until it has gone with all that it captures."""
+    sagemaker = target.client("sagemaker")
+    deadline = time.monotonic() + timeout
+    deleted = False
+    try:
+        while True:
+            status = sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"]
+            if not deleted and status not in BUSY:
+                sagemaker.delete_endpoint(EndpointName=name)
+                deleted = True
+            if time.monotonic() > deadline:
+                raise CommandFailed(
+                    f"Endpoint {name} does not go: {status}.", where=str(target), todo="Run `onwing down` again."
+                )
+            time.sleep(2)
+    except ClientError as error:
+        if error_code(error) not in GONE:
+            raise
 
 
 def wait_for_jobs(

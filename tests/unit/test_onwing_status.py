@@ -115,6 +115,7 @@ def test_status_gathers_everything() -> None:
     resources = {
         "StackResourceSummaries": [
             {"LogicalResourceId": "DLQ", "PhysicalResourceId": "url", "ResourceType": "AWS::SQS::Queue"},
+            {"LogicalResourceId": "A", "PhysicalResourceId": "own-alarm", "ResourceType": "AWS::CloudWatch::Alarm"},
             {"LogicalResourceId": "Fn", "PhysicalResourceId": "fn", "ResourceType": "AWS::Lambda::Function"},
         ]
     }
@@ -122,7 +123,19 @@ def test_status_gathers_everything() -> None:
         dynamodb=table,
         s3=s3,
         stepfunctions=runs(*NAMES),
-        sagemaker=FakeClient(list_model_package_groups={"ModelPackageGroupSummaryList": []}),
+        sagemaker=FakeClient(
+            list_model_package_groups={"ModelPackageGroupSummaryList": []}, list_endpoints={"Endpoints": []}
+        ),
+        cloudwatch=FakeClient(
+            describe_alarms={
+                "MetricAlarms": [
+                    {"AlarmName": "own-alarm", "StateReason": "1 event", "StateUpdatedTimestamp": at(5)},
+                    {"AlarmName": "onwing-FD001-v2-errors-5xx", "StateUpdatedTimestamp": at(9)},
+                    {"AlarmName": "somebody-elses", "StateUpdatedTimestamp": at(1)},
+                    {"AlarmName": "onwing-dev-FD001-v2-errors-5xx", "StateUpdatedTimestamp": at(1)},
+                ]
+            }
+        ),
         cloudformation=FakeClient(list_stack_resources=resources),
         sqs=FakeClient(get_queue_attributes={"Attributes": {"ApproximateNumberOfMessages": "2"}}),
     )
@@ -132,6 +145,7 @@ def test_status_gathers_everything() -> None:
     assert found.fleets[0].newest.status == "registered"
     assert [run.name for run in found.executions] == list(NAMES[:3])
     assert [item.name for item in found.quarantined] == ["bad.txt", "old.txt"]
+    assert [alarm.name for alarm in found.alarms] == ["onwing-FD001-v2-errors-5xx", "own-alarm"]
     assert [(queue.name, queue.waiting) for queue in found.dead_letters] == [("DLQ", 2)]
 
 

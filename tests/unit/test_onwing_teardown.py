@@ -60,6 +60,14 @@ class Kind:
         return lambda: self.log.append(f"{verb} {name}")
 
 
+def _endpoint(done: list[str], name: str) -> Any:
+    """Being updated at the first look, in service at the second, gone once it was deleted."""
+    if f"delete {name}" in done:
+        return client_error("ValidationException", "Could not find endpoint")
+    done.append(f"look at {name}")
+    return {"EndpointStatus": "Updating" if done.count(f"look at {name}") == 1 else "InService"}
+
+
 @pytest.fixture
 def done() -> list[str]:
     return []
@@ -78,6 +86,8 @@ def target(monkeypatch: pytest.MonkeyPatch, done: list[str]) -> Target:
     monkeypatch.setattr("onwing.teardown.sdk_resource", kinds.__getitem__)
     statuses = iter(["Stopping", "Stopped"])
     sagemaker = FakeClient(
+        describe_endpoint=lambda EndpointName: _endpoint(done, EndpointName),
+        delete_endpoint=lambda EndpointName: done.append(f"delete {EndpointName}"),
         describe_hyper_parameter_tuning_job=lambda **_: {"HyperParameterTuningJobStatus": next(statuses)},
         list_tags=lambda ResourceArn: {"Tags": []} if "elses" in ResourceArn else OWN,
         list_model_package_groups={
@@ -91,11 +101,14 @@ def target(monkeypatch: pytest.MonkeyPatch, done: list[str]) -> Target:
     )
     alarms = [{"AlarmName": name, "AlarmArn": f"arn:{name}"} for name in ("onwing-own", "onwing-v1", "onwing-elses")]
     gone = iter([False, True])
+    # What is stopped starts another, a moment later.
+    run = [{"executionArn": "arn:run", "name": "FD001-x-1"}]
+    running = iter([run, [], [{"executionArn": "arn:rollback", "name": "rollback"}]])
     return target_with(
         sagemaker=sagemaker,
         stepfunctions=FakeClient(
-            list_executions={"executions": [{"executionArn": "arn:run", "name": "FD001-x-1"}]},
-            stop_execution=lambda **_: done.append("stop execution"),
+            list_executions=lambda **_: {"executions": next(running, [])},
+            stop_execution=lambda executionArn, **_: done.append(f"stop {executionArn}"),
         ),
         cloudwatch=FakeClient(
             describe_alarms={"MetricAlarms": alarms},
@@ -123,6 +136,7 @@ def test_only_what_is_the_projects_own_goes_and_the_stack_last(target: Target) -
     plan = teardown.plan(target, STACK, with_models=False, with_image=False)
     assert names(plan) == [
         ("running execution", "FD001-x-1"),
+        ("executions that these start", "until none runs"),
         ("running HyperParameterTuningJob", "onwing-FD001-x"),
         ("what these jobs still do", "until they have ended"),
         ("Endpoint", "onwing-FD001"),
@@ -144,8 +158,11 @@ def test_everything_goes_in_order(target: Target, done: list[str], monkeypatch: 
     for item in teardown.plan(target, STACK, with_models=True, with_image=True).items:
         teardown.remove(item)
     assert done == [
-        "stop execution",
+        "stop arn:run",
+        "stop arn:rollback",
         "stop onwing-FD001-x",
+        "look at onwing-FD001",
+        "look at onwing-FD001",
         "delete onwing-FD001",
         "delete alarm onwing-v1",
         "delete arn:package/1",
@@ -153,6 +170,18 @@ def test_everything_goes_in_order(target: Target, done: list[str], monkeypatch: 
         "delete stack",
         "delete repository",
     ]
+
+
+def test_executions_that_start_again_and_again_end_the_teardown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onwing.teardown.time.sleep", lambda _: None)
+    target = target_with(
+        cloudformation=FakeClient(list_stack_resources=RESOURCES),
+        stepfunctions=FakeClient(
+            list_executions={"executions": [{"executionArn": "arn:again", "name": "again"}]}, stop_execution={}
+        ),
+    )
+    with pytest.raises(CommandFailed, match="again and again"):
+        teardown.stop_executions(target)
 
 
 def test_jobs_that_do_not_end_are_named() -> None:
