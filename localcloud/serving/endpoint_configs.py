@@ -18,6 +18,7 @@ from localcloud.serving import models
 from localcloud.store import Record, Scope, now
 
 KIND = "endpoint-config"
+FREQUENCIES = (10, 30, 60, 120, 180, 240, 300)  # seconds, of MetricsConfig
 
 
 class EndpointConfigs:
@@ -28,7 +29,8 @@ class EndpointConfigs:
         "CreateEndpointConfig": "AsyncInferenceConfig, ExplainerConfig and variants without a model (inference "
         "components) are refused. ServerlessConfig is served by one process that stays. Accepted without effect: "
         "InstanceType, volumes, accelerators, core dumps, managed scaling, RoutingConfig (always least outstanding "
-        "requests), VpcConfig, MetricsConfig (metrics are there at once), ModelDataDownloadTimeoutInSeconds."
+        "requests), VpcConfig, ModelDataDownloadTimeoutInSeconds. Of MetricsConfig the frequency counts, down to 10 s; "
+        "there are no metrics by instance or container."
     }
 
     def __init__(self, platform: Platform, tags: Tags) -> None:
@@ -104,6 +106,11 @@ def _check(request: Mapping[str, Any]) -> None:
     for refused in ("AsyncInferenceConfig", "ExplainerConfig"):
         if request.get(refused):
             raise ValidationException(f"localcloud does not implement {refused}: its endpoints answer in real time.")
+    every = request.get("MetricsConfig", {}).get("MetricPublishFrequencyInSeconds")
+    if every is not None and every not in FREQUENCIES:
+        raise ValidationException(
+            f"MetricPublishFrequencyInSeconds must be one of {', '.join(map(str, FREQUENCIES))}, not {every}."
+        )
     production, shadow = request["ProductionVariants"], request.get("ShadowProductionVariants", [])
     names = [variant["VariantName"] for variant in [*production, *shadow]]
     if len(set(names)) != len(names):

@@ -421,7 +421,7 @@ class Endpoints:
         fleets: dict[str, Fleet] = {}
         try:
             for variant in plans.all_variants(plan):
-                fleet = self._fleet(scope, name, variant)
+                fleet = self._fleet(scope, name, plan, variant)
                 fleets[variant["name"]] = fleet
                 with self._lock:
                     self._starting.add(fleet)
@@ -444,18 +444,21 @@ class Endpoints:
                 self._starting.difference_update(fleets.values())
         return fleets
 
-    def _fleet(self, scope: Scope, name: str, variant: Variant) -> Fleet:
+    def _fleet(self, scope: Scope, name: str, plan: Plan, variant: Variant) -> Fleet:
         def died(code: int) -> None:
             logger.warning("endpoint %s, variant %s: a server ended with exit code %s", name, variant["name"], code)
             dimensions = {"EndpointName": name, "VariantName": variant["name"]}
             metrics.put(scope, "localcloud/Endpoints", "ModelServerRestarts", 1, "Count", dimensions)
 
+        invocations, utilization = plans.metric_seconds(plan)
         serving = Serving(
             name=f"{name}-{variant['name']}",
             served=variant["served"],
             log_group=f"{LOG_GROUP}/{name}",
             log_prefix=variant["name"],
             startup_seconds=variant["startup"],
+            invocations_every=invocations,
+            utilization_every=utilization,
         )
         return Fleet(self._platform, scope, serving, died)
 

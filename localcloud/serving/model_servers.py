@@ -23,6 +23,7 @@ from typing import Any
 
 import urllib3
 
+from localcloud.cloudwatch.metrics import STANDARD
 from localcloud.containers.images import Image
 from localcloud.containers.processes import Container, ContainerError, ContainerSpec, command_for
 from localcloud.jobs.platform import Platform
@@ -54,6 +55,8 @@ class Serving:
         log_prefix: the stream's name up to the instance.
         environment: more variables.
         startup_seconds: how long a server may take until it answers /ping.
+        invocations_every: how far apart the datapoints of its invocations' metrics are, in seconds.
+        utilization_every: the same of what its instances use.
     """
 
     name: str
@@ -62,6 +65,8 @@ class Serving:
     log_prefix: str
     environment: Mapping[str, str] = field(default_factory=dict)
     startup_seconds: float = STARTUP_SECONDS
+    invocations_every: int = STANDARD
+    utilization_every: int = STANDARD
 
 
 class ModelServer:

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from localcloud.cloudwatch.metrics import STANDARD
 from localcloud.jobs.platform import Platform
 from localcloud.serving import models
 from localcloud.serving.model_servers import STARTUP_SECONDS
@@ -64,6 +65,17 @@ def retain(plan: Plan, present: Plan, excluded: frozenset[str]) -> None:
             variant["instances"] = before["instances"]
     if "DataCaptureConfig" not in excluded:
         plan["capture"] = copy.deepcopy(present["capture"])
+
+
+def metric_seconds(plan: Plan) -> tuple[int, int]:
+    """How far apart the datapoints of invocations' metrics are, and of utilization's, in seconds.
+
+    MetricsConfig says it: its frequency counts for utilization, and with EnableEnhancedMetrics for invocations too.
+    What is published more rarely than each minute is there each minute here.
+    """
+    config = plan["metrics"] or {}
+    every = min(STANDARD, int(config.get("MetricPublishFrequencyInSeconds", STANDARD)))
+    return (every if config.get("EnableEnhancedMetrics") else STANDARD), every
 
 
 def all_variants(plan: Plan) -> list[Variant]:

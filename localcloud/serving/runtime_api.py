@@ -319,21 +319,22 @@ def _model_error(scope: Scope, endpoint: str, server: ModelServer | None, answer
 
 
 def _measure(scope: Scope, endpoint: str, target: Target, answer: Answer | None, seconds: float) -> None:
-    """CloudWatch's figures of one request, in AWS's names and units (latencies in microseconds).
+    """CloudWatch's figures of one request, in AWS's names and units: counts have none, latencies are in microseconds.
 
     docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html#cloudwatch-metrics-endpoint-invocation
     """
     dimensions = {"EndpointName": endpoint, "VariantName": target.variant}
+    every = target.fleet.serving.invocations_every
 
-    def put(name: str, value: float, unit: str) -> None:
-        metrics.put(scope, NAMESPACE, name, value, unit, dimensions)
+    def put(name: str, value: float, unit: str = "None") -> None:
+        metrics.put(scope, NAMESPACE, name, value, unit, dimensions, resolution=every)
 
     status = 503 if answer is None else answer.status
-    put("Invocations", 1, "Count")
-    put("InvocationsPerInstance", 1 / max(1, target.instances), "Count")
-    put("Invocation4XXErrors", float(400 <= status < 500), "Count")
-    put("Invocation5XXErrors", float(status >= 500 or status == 0), "Count")
-    put("InvocationModelErrors", float(not 200 <= status < 300), "Count")
+    put("Invocations", 1)
+    put("InvocationsPerInstance", 1 / max(1, target.instances))
+    put("Invocation4XXErrors", float(400 <= status < 500))
+    put("Invocation5XXErrors", float(status >= 500 or status == 0))
+    put("InvocationModelErrors", float(not 200 <= status < 300))
     model = 0.0 if answer is None else answer.seconds
     if answer is not None:
         put("ModelLatency", model * 1e6, "Microseconds")

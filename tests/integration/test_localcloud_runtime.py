@@ -1,5 +1,6 @@
 """SageMaker Runtime: what reaches the model, what comes back, and what is measured."""
 
+import itertools
 import json
 import time
 from typing import Any
@@ -220,3 +221,55 @@ def test_what_instances_use_is_measured(localcloud: Cloud, two: str) -> None:
     assert 0 <= used["CPUUtilization"] < 200
     assert 0 < used["MemoryUtilization"] < 50
     assert 0 < used["DiskUtilization"] <= 100
+
+
+def datapoints(cloud: Cloud, namespace: str, name: str, variant_name: str, metric: str, period: int) -> list[Any]:
+    """When a metric has datapoints."""
+    found = cloud.client("cloudwatch").get_metric_statistics(
+        Namespace=namespace,
+        MetricName=metric,
+        Dimensions=[{"Name": "EndpointName", "Value": name}, {"Name": "VariantName", "Value": variant_name}],
+        StartTime=time.time() // 60 * 60 - 600,
+        EndTime=time.time() + 60,
+        Period=period,
+        Statistics=["SampleCount"],
+    )["Datapoints"]
+    return sorted(each["Timestamp"].timestamp() for each in found)
+
+
+def test_every_instance_is_measured_from_the_start(localcloud: Cloud, bucket: str) -> None:
+    """Also those of a shadow: an alarm that waits for them must not go off while an endpoint begins."""
+    served = model(localcloud, bucket)
+    shadowed = config(localcloud, variant("v", served), ShadowProductionVariants=[variant("s", served)])
+    weighted = config(localcloud, variant("v", served), variant("w", served, 0.0))
+    for name, others in ((endpoint(localcloud, shadowed), "vs"), (endpoint(localcloud, weighted), "vw")):
+        for each in others:
+            wait_for(
+                lambda name=name, each=each: datapoints(  # type: ignore[misc]
+                    localcloud, "/aws/sagemaker/Endpoints", name, each, "CPUUtilization", 60
+                ),
+                4,
+            )
+
+
+def test_metrics_are_as_fine_as_the_configuration_says(localcloud: Cloud, bucket: str) -> None:
+    served = model(localcloud, bucket)
+    fine = {"EnableEnhancedMetrics": True, "MetricPublishFrequencyInSeconds": 10}
+    often = endpoint(localcloud, config(localcloud, variant("v", served), MetricsConfig=fine))
+    seldom = endpoint(localcloud, config(localcloud, variant("v", served)))
+
+    def times(name: str, namespace: str, metric: str) -> list[Any]:
+        invoke(localcloud, name)
+        return datapoints(localcloud, namespace, name, "v", metric, 10)
+
+    for namespace, metric in (("AWS/SageMaker", "ModelLatency"), ("/aws/sagemaker/Endpoints", "CPUUtilization")):
+        wait_for(lambda n=namespace, m=metric: len(times(often, n, m)) > 2, 60, 1)  # type: ignore[misc]
+        found = times(often, namespace, metric)
+        assert all(after - before == 10 for before, after in itertools.pairwise(found)), found
+        assert all(each % 60 == 0 for each in times(seldom, namespace, metric))
+
+
+def test_a_frequency_that_there_is_not_is_refused(localcloud: Cloud, bucket: str) -> None:
+    served = model(localcloud, bucket)
+    with pytest.raises(ClientError, match="must be one of 10, 30, 60"):
+        config(localcloud, variant("v", served), MetricsConfig={"MetricPublishFrequencyInSeconds": 15})

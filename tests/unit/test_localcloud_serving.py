@@ -151,6 +151,7 @@ def test_what_a_process_uses_is_known(platform: Platform) -> None:
     assert used is not None
     assert used[0] > 0
     assert 0 < used[1] < 100
+    assert 0 < used[2] < 86_400
     assert usage(2**30) is None
 
 
