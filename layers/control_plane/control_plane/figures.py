@@ -134,21 +134,18 @@ def judge(variant: str, own: Figures, champion: Figures | None, limits: Assessme
 
 
 def ringing(prefix: str) -> list[Reason]:
-    """The alarms in state ALARM whose names begin so, and that act on it.
-
-    The alarm on silent instances acts from a variant's promotion on: before its first metrics it is in ALARM.
-    """
-    pages = clients.cloudwatch().get_paginator("describe_alarms")
-    found = []
-    for page in pages.paginate(
-        AlarmNamePrefix=prefix, StateValue="ALARM", AlarmTypes=["MetricAlarm", "CompositeAlarm"]
-    ):
-        for alarm in [*page.get("MetricAlarms", []), *page.get("CompositeAlarms", [])]:
-            if not alarm.get("ActionsEnabled", True):
-                continue
-            message = f"alarm {alarm['AlarmName']}: {alarm.get('StateReason', 'in state ALARM')}"
-            found.append(Reason(check="alarm", message=message, value=alarm["AlarmName"], limit="OK"))
-    return found
+    """The metric alarms in state ALARM whose names begin so."""
+    return [
+        Reason(
+            check="alarm",
+            message=f"alarm {alarm['AlarmName']}: {alarm.get('StateReason', 'no reason given')}",
+            value=alarm["AlarmName"],
+            limit="OK",
+        )
+        for page in clients.cloudwatch().get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix)
+        for alarm in page["MetricAlarms"]
+        if alarm["StateValue"] == "ALARM"
+    ]
 
 
 def _z(one: Rate, other: Rate) -> float:
