@@ -86,7 +86,7 @@ class InstanceMetrics:
 
 
 def usage(pid: int) -> tuple[float, float, float] | None:
-    """What a process and its descendants have used: CPU seconds, per cent of the machine's memory now; its age, seconds.
+    """What a process and its descendants have used: CPU seconds, per cent of the machine's memory now, its age in s.
 
     Returns:
         None when it is gone, or the system does not tell.
