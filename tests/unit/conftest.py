@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import pytest
 from control_plane import clients
-from control_plane.settings import Settings, load_settings
+from control_plane.settings import DeploymentSettings, Settings, load_deployment_settings, load_settings
 from moto import mock_aws
 
 from .localcloud_bench import Bench
@@ -24,9 +24,11 @@ class Stack:
     """What template.yaml makes, as far as the functions see it."""
 
     settings: Settings
+    deploying: DeploymentSettings
     s3: Any
     dynamodb: Any
     stepfunctions: Any
+    sagemaker: Any
     sqs: Any
     queue_url: str
 
@@ -44,10 +46,10 @@ class Stack:
         """An object's content."""
         return bytes(self.s3.get_object(Bucket=self.settings.bucket_name, Key=key)["Body"].read())
 
-    def executions(self) -> list[dict[str, Any]]:
-        """All executions of the training state machine, newest first."""
-        listed = self.stepfunctions.list_executions(stateMachineArn=self.settings.training_state_machine_arn)
-        return list(listed["executions"])
+    def executions(self, machine: str | None = None) -> list[dict[str, Any]]:
+        """All executions of a state machine, training by default, newest first."""
+        arn = machine or self.settings.training_state_machine_arn
+        return list(self.stepfunctions.list_executions(stateMachineArn=arn)["executions"])
 
     def alerts(self) -> list[dict[str, Any]]:
         """The alerts sent since the last call."""
@@ -67,10 +69,12 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with mock_aws():
-        for client in (clients.s3, clients.dynamodb, clients.sns, clients.stepfunctions, load_settings):
-            client.cache_clear()
-        s3, dynamodb, sns, sqs, stepfunctions = (
-            boto3.client(name) for name in ("s3", "dynamodb", "sns", "sqs", "stepfunctions")
+        for cached in (clients.s3, clients.dynamodb, clients.sns, clients.stepfunctions, clients.sagemaker):
+            cached.cache_clear()
+        for load in (load_settings, load_deployment_settings):
+            load.cache_clear()
+        s3, dynamodb, sns, sqs, stepfunctions, sagemaker = (
+            boto3.client(name) for name in ("s3", "dynamodb", "sns", "sqs", "stepfunctions", "sagemaker")
         )
         s3.create_bucket(Bucket="onwing-bucket")
         s3.put_bucket_versioning(Bucket="onwing-bucket", VersioningConfiguration={"Status": "Enabled"})
@@ -83,21 +87,28 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         topic = sns.create_topic(Name="onwing-alerts")["TopicArn"]
         queue_url = sqs.create_queue(QueueName="onwing-inbox")["QueueUrl"]
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:us-east-1:{ACCOUNT}:onwing-inbox")
-        machine = stepfunctions.create_state_machine(
-            name="onwing-training",
-            definition=json.dumps({"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 1, "End": True}}}),
-            roleArn=f"arn:aws:iam::{ACCOUNT}:role/onwing",
-        )["stateMachineArn"]
+        training, deployment, rollback = (
+            stepfunctions.create_state_machine(
+                name=f"onwing-{name}",
+                definition=json.dumps(
+                    {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 1, "End": True}}}
+                ),
+                roleArn=f"arn:aws:iam::{ACCOUNT}:role/onwing",
+            )["stateMachineArn"]
+            for name in ("training", "deployment", "rollback")
+        )
         settings = Settings(
             project_name="onwing",
             bucket_name="onwing-bucket",
             table_name="onwing-table",
             alerts_topic_arn=topic,
-            training_state_machine_arn=machine,
+            training_state_machine_arn=training,
         )
-        for name, value in settings.model_dump().items():
+        deploying = DeploymentSettings(deployment_state_machine_arn=deployment, rollback_state_machine_arn=rollback)
+        machines = deploying.model_dump(include={"deployment_state_machine_arn", "rollback_state_machine_arn"})
+        for name, value in (settings.model_dump() | machines).items():
             monkeypatch.setenv(name.upper(), str(value))
-        yield Stack(settings, s3, dynamodb, stepfunctions, sqs, queue_url)
+        yield Stack(settings, deploying, s3, dynamodb, stepfunctions, sagemaker, sqs, queue_url)
 
 
 @pytest.fixture

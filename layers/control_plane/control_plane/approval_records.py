@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 OVERTAKEN = 0  # the request number of an approval that is older than one acted upon: below every real one
-NAMES = {"#status": "status", "#state": "state", "#input": "input"}  # DynamoDB's reserved words
+NAMES = {"#status": "status", "#state": "state", "#input": "input", "#request": "request"}  # DynamoDB's reserved words
 
 
 class ChangedMeanwhileError(Exception):
@@ -109,7 +109,7 @@ def claim(table: str, package: Package, seen: Approval, modified: Decimal, docum
                 "TableName": table,
                 "Key": package.key,
                 "UpdateExpression": "SET #status = :status, modified = :modified, approvals = :approvals, "
-                "request = :request, #state = :state, #input = :input REMOVE strategy, execution_arn, refusal",
+                "#request = :request, #state = :state, #input = :input REMOVE strategy, execution_arn, refusal",
                 "ConditionExpression": condition,
                 "ExpressionAttributeNames": NAMES,
                 "ExpressionAttributeValues": values,

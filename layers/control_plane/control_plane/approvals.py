@@ -208,6 +208,7 @@ def _reject(
     under_way, champion = (_version_of(item.get(name)) for name in ("under_way", "champion"))
     # The registry has the comment if the event has not.
     comment = change.detail.comment or _describe(change.arn).get("ApprovalDescription") or "no reason given"
+    comment = " ".join(comment.split())
     if under_way == package.version or _runs(deploying, package, seen):
         reason = f"rejected in the Model Registry: {comment}"
         arn = _start_rollback(deploying, package, change, reason)
