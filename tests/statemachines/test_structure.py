@@ -28,7 +28,7 @@ JSONPATH_FIELDS = {"InputPath", "OutputPath", "ResultPath", "ResultSelector", "P
 # Where an error leads; and the tasks whose failure is no reason to give up what was achieved.
 FAILURE_PATH = {"ExplainFailure", "HasTrials", "AlertFailure", "Failed"}
 CARRIES_ON = {"ListFailedTrials", "RecordFailure", "AlertDeployed"}
-CARRIES_ON |= {"DropOldAlarms", "DropOldConfigs", "DropOldModel", "BackUpAfter"}
+CARRIES_ON |= {"HeedSilence", "DropOldAlarms", "DropOldConfigs", "DropOldModel", "BackUpAfter"}
 CARRIES_ON |= {"VerifyTraffic", "RestoreAlarms", "FindAlarms", "DeleteAlarms", "FindConfigurations", "FindModels"}
 CARRIES_ON |= {"DeleteConfigurations", "DeleteModels", "RejectPackage", "BackUp", "Unlock", "GiveLockBack"}
 # What each state machine calls beside the actions that share the integration's name.
