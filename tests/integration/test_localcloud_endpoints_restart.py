@@ -1,9 +1,11 @@
 """A localcloud of its own for each test: endpoints are served again after a restart, and quotas are kept."""
 
+import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -12,6 +14,8 @@ from localcloud import daemon
 from localcloud.testing import Cloud, wait_for
 from localcloud.testing import localcloud as running_localcloud
 
+from .conformance.steps import closed
+from .localcloud_requests import ROLE
 from .serving import config, endpoint, invoke, model, settled, variant
 from .test_localcloud_capture import captured, capturing
 
@@ -72,6 +76,101 @@ def test_endpoints_are_served_again_after_a_kill(cloud: Cloud) -> None:
     assert described["EndpointStatus"] == "Failed"
     assert "create it again" in described["FailureReason"]
     cloud.client("sagemaker").delete_endpoint(EndpointName="creating")
+
+
+def looking(following: str) -> dict[str, Any]:
+    """States that wait until the endpoint is in service, and then go on."""
+    return {
+        "Look": {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::aws-sdk:sagemaker:describeEndpoint",
+            "Arguments": {"EndpointName": "{% $states.input.endpoint %}"},
+            "Output": "{% $merge([$states.input, {'status': $states.result.EndpointStatus}]) %}",
+            "Next": "Choose",
+        },
+        "Choose": {
+            "Type": "Choice",
+            "Choices": [{"Condition": "{% $states.input.status = 'InService' %}", "Next": following}],
+            "Default": "Wait",
+        },
+        "Wait": {"Type": "Wait", "Seconds": 1, "Next": "Look"},
+    }
+
+
+def test_a_rule_on_an_interrupted_execution_sets_its_endpoint_right(cloud: Cloud) -> None:
+    """A deployment is killed with its traffic half shifted and a change of the configuration under way."""
+    sagemaker, states, events = (cloud.client(name) for name in ("sagemaker", "stepfunctions", "events"))
+    champion, challenger = (model(cloud, "kept-bucket", NAME=name) for name in ("champion", "challenger"))
+    alone = config(cloud, variant("v1", champion))
+    canary = config(cloud, variant("v1", champion), variant("v2", challenger, 0))
+    name = endpoint(cloud, canary)
+
+    def machine(title: str, start: str, given: dict[str, Any]) -> str:
+        definition = json.dumps({"QueryLanguage": "JSONata", "StartAt": start, "States": given})
+        return str(states.create_state_machine(name=title, definition=definition, roleArn=ROLE)["stateMachineArn"])
+
+    deploying = machine("deploying", "Bake", {"Bake": {"Type": "Wait", "Seconds": 3600, "End": True}})
+    back = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::aws-sdk:sagemaker:updateEndpointWeightsAndCapacities",
+        "Arguments": {
+            "EndpointName": "{% $states.input.endpoint %}",
+            "DesiredWeightsAndCapacities": [
+                {"VariantName": "v1", "DesiredWeight": 1},
+                {"VariantName": "v2", "DesiredWeight": 0},
+            ],
+        },
+        "Output": "{% $states.input %}",
+        "End": True,
+    }
+    rolling_back = machine("rolling-back", "Look", {**looking("Back"), "Back": back})
+    queue = cloud.client("sqs").create_queue(QueueName="dead")["QueueUrl"]
+    dead = cloud.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+    pattern = {
+        "source": ["aws.states"],
+        "detail-type": ["Step Functions Execution Status Change"],
+        "detail": {"status": ["FAILED", "TIMED_OUT", "ABORTED"], "stateMachineArn": [deploying]},
+    }
+    events.put_rule(Name="ended", EventPattern=json.dumps(pattern))
+    target = {
+        "Id": "rollback",
+        "Arn": rolling_back,
+        "RoleArn": ROLE,
+        "DeadLetterConfig": {"Arn": dead["Attributes"]["QueueArn"]},
+        "InputTransformer": {
+            "InputPathsMap": {"execution": "$.detail.executionArn", "status": "$.detail.status"},
+            "InputTemplate": f'{{"endpoint": "{name}", "execution": <execution>, "ended": <status>}}',
+        },
+    }
+    events.put_targets(Rule="ended", Targets=[target])
+
+    execution = states.start_execution(stateMachineArn=deploying)["executionArn"]
+    half = [{"VariantName": each, "DesiredWeight": 50} for each in ("v1", "v2")]
+    sagemaker.update_endpoint_weights_and_capacities(EndpointName=name, DesiredWeightsAndCapacities=half)
+    settled(cloud, name)
+    slow = config(cloud, variant("v3", model(cloud, "kept-bucket", START_SLEEP="100")))
+    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=slow)
+    time.sleep(4)  # a snapshot is at most 2 s old
+    cloud.kill()
+    cloud.start_again()
+    states = cloud.client("stepfunctions")
+
+    failed = closed(cloud, execution)
+    assert (failed["status"], failed["error"]) == ("FAILED", "Localcloud.Interrupted")
+    assert "localcloud was stopped in the middle of this execution" in failed["cause"]
+    (started,) = wait_for(lambda: states.list_executions(stateMachineArn=rolling_back)["executions"], 30)
+    rolled_back = closed(cloud, started["executionArn"])
+    assert rolled_back["status"] == "SUCCEEDED", rolled_back
+    given = json.loads(rolled_back["input"])
+    assert given == {"endpoint": name, "execution": execution, "ended": "FAILED"}
+    described = settled(cloud, name)
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", canary)
+    assert [each["CurrentWeight"] for each in described["ProductionVariants"]] == [1.0, 0.0]
+    assert {invoke(cloud, name)["name"] for _ in range(20)} == {"champion"}
+    cloud.client("sagemaker").update_endpoint(EndpointName=name, EndpointConfigName=alone)
+    assert settled(cloud, name)["EndpointConfigName"] == alone
+    received = cloud.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=1)
+    assert "Messages" not in received
 
 
 def test_what_was_captured_is_there_after_a_clean_stop(cloud: Cloud) -> None:

@@ -5,6 +5,7 @@ from botocore.exceptions import ClientError
 
 from localcloud.testing import Cloud
 
+from .conformance.steps import first_message, rule
 from .localcloud_requests import unique
 
 INFERENCE = {
@@ -70,6 +71,35 @@ def test_approval_is_changed_and_listed(localcloud: Cloud) -> None:
     paginator = sagemaker.get_paginator("list_model_packages")
     pages = list(paginator.paginate(ModelPackageGroupName=name, PaginationConfig={"PageSize": 2}))
     assert [len(page["ModelPackageSummaryList"]) for page in pages] == [2, 1]
+
+
+def test_events_say_what_was_registered_and_what_was_changed(localcloud: Cloud) -> None:
+    sagemaker, name = localcloud.client("sagemaker"), group(localcloud)
+    pattern = {"source": ["aws.sagemaker"], "detail": {"ModelPackageGroupName": [name]}}
+    url = rule(localcloud, pattern)
+    arn = sagemaker.create_model_package(ModelPackageGroupName=name, InferenceSpecification=INFERENCE)[
+        "ModelPackageArn"
+    ]
+    created = first_message(localcloud, url)
+    assert created["detail-type"] == "SageMaker Model Package State Change"
+    assert created["resources"] == [arn]
+    detail = created["detail"]
+    assert (detail["ModelPackageArn"], detail["ModelPackageVersion"]) == (arn, 1)
+    assert (detail["ModelPackageStatus"], detail["ModelApprovalStatus"]) == ("Completed", "PendingManualApproval")
+    assert detail["UpdatedModelPackageFields"] == []
+    sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved", ApprovalDescription="good")
+    approved = first_message(localcloud, url)["detail"]
+    assert approved["ModelApprovalStatus"] == "Approved"
+    assert set(approved["UpdatedModelPackageFields"]) == {"ModelApprovalStatus", "ApprovalDescription"}
+    modified = sagemaker.describe_model_package(ModelPackageName=arn)["LastModifiedTime"].timestamp()
+    assert approved["LastModifiedTime"] == pytest.approx(modified * 1000, abs=1)
+    assert approved["LastModifiedTime"] >= detail["LastModifiedTime"] > 1_700_000_000_000
+    sagemaker.update_model_package(ModelPackageArn=arn, CustomerMetadataProperties={"note": "x"})
+    edited = first_message(localcloud, url)["detail"]
+    assert (edited["ModelApprovalStatus"], edited["UpdatedModelPackageFields"]) == (
+        "Approved",
+        ["CustomerMetadataProperties"],
+    )
 
 
 def test_group_with_packages_is_not_deleted(localcloud: Cloud) -> None:

@@ -12,8 +12,9 @@ from botocore.exceptions import ClientError
 from localcloud.testing import Cloud, wait_for
 
 from ..localcloud_requests import unique
+from ..roles import allow
 from .measures import value
-from .steps import first_message, function, messages, queue
+from .steps import closed, first_message, function, machine, messages, queue
 from .test_rule_delivery import dead_letter
 
 ACCOUNT = "000000000000"
@@ -83,6 +84,22 @@ def test_function_is_invoked_under_the_schedules_role(localcloud: Cloud) -> None
         return found
 
     assert len(wait_for(look, 60)) == 1
+
+
+def test_state_machine_is_started_under_the_schedules_role(localcloud: Cloud) -> None:
+    states = localcloud.client("stepfunctions")
+    started = machine(localcloud, {"Task": {"Type": "Pass", "End": True}})
+    may = localcloud.role(unique("scheduler"), allow("states:StartExecution", on=started))
+    schedule(localcloud, {"Arn": started, "Input": '{"reason": "daily"}', "RoleArn": may})
+    (execution,) = wait_for(lambda: states.list_executions(stateMachineArn=started)["executions"], 30)
+    described = closed(localcloud, execution["executionArn"])
+    assert (described["status"], json.loads(described["input"])) == ("SUCCEEDED", {"reason": "daily"})
+    url, dead = queue(localcloud)
+    may_not = localcloud.role(unique("scheduler"), allow("sqs:SendMessage", on=dead))
+    schedule(localcloud, {"Arn": started, "Input": "{}", "RoleArn": may_not, "DeadLetterConfig": {"Arn": dead}})
+    sqs = localcloud.client("sqs")
+    message = wait_for(lambda: sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"]).get("Messages"), 30)[0]
+    assert "states:StartExecution" in message["MessageAttributes"]["ERROR_MESSAGE"]["StringValue"]
 
 
 def test_universal_target_calls_any_action(localcloud: Cloud) -> None:
