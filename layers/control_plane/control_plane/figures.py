@@ -134,7 +134,10 @@ def judge(variant: str, own: Figures, champion: Figures | None, limits: Assessme
 
 
 def ringing(prefix: str) -> list[Reason]:
-    """The metric alarms in state ALARM whose names begin so."""
+    """The metric alarms in state ALARM whose names begin so, and that act on it.
+
+    The one on silent instances does not until a deployment has ended well: before the first metrics it is in ALARM.
+    """
     return [
         Reason(
             check="alarm",
@@ -144,7 +147,7 @@ def ringing(prefix: str) -> list[Reason]:
         )
         for page in clients.cloudwatch().get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix)
         for alarm in page["MetricAlarms"]
-        if alarm["StateValue"] == "ALARM"
+        if alarm["StateValue"] == "ALARM" and alarm.get("ActionsEnabled", True)
     ]
 
 
