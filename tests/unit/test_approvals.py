@@ -623,6 +623,49 @@ def atomic_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", one_at_a_time)
 
 
+def before_next(monkeypatch: pytest.MonkeyPatch, name: str, other: Callable[[], object]) -> None:
+    """Have something else happen just before the next write of this name, once."""
+    original = getattr(approvals.approval_records, name)
+
+    def overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(approvals.approval_records, name, original)
+        other()
+        return original(*arguments)
+
+    monkeypatch.setattr(approvals.approval_records, name, overtaken)
+
+
+def test_delivery_that_another_overtakes_before_it_claims_starts_nothing(
+    stack: Stack, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = registry.create("Approved")
+    before_next(monkeypatch, "claim", lambda: deliver(stack, event))
+
+    assert deliver(stack, event).outcome == "already"
+    assert deployments(stack) == ["FD001-v1-1"]
+    assert item(stack, "REQUESTS")["newest"] == "1"
+
+
+def test_rejection_that_an_older_approval_overtakes_before_it_is_recorded_stops_that(
+    stack: Stack, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = registry.create()["detail"]["ModelPackageArn"]
+    approved = registry.approve(arn)
+    before, rejected = dict(registry.packages[arn]), registry.reject(arn)
+    after = registry.packages[arn]
+
+    def claimed_while_the_registry_said_approved() -> None:
+        registry.packages[arn] = before
+        deliver(stack, approved)
+        registry.packages[arn] = after
+
+    before_next(monkeypatch, "record", claimed_while_the_registry_said_approved)
+
+    assert deliver(stack, rejected).outcome == "stopping"
+    assert item(stack, "APPROVAL#000001")["status"] == "Rejected"
+    assert len(rollbacks(stack)) == 1
+
+
 @pytest.mark.usefixtures("atomic_requests")
 def test_deliveries_at_the_same_moment_start_one_deployment(stack: Stack, registry: Registry) -> None:
     arn = registry.create()["detail"]["ModelPackageArn"]
