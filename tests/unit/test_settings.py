@@ -51,5 +51,5 @@ def test_all_missing_settings_are_named_at_once(environment: pytest.MonkeyPatch)
     environment.delenv("DEPLOYMENT_STATE_MACHINE_ARN")
     environment.delenv("ROLLBACK_STATE_MACHINE_ARN")
 
-    with pytest.raises(SettingsError, match="DEPLOYMENT_STATE_MACHINE_ARN.*ROLLBACK_STATE_MACHINE_ARN"):
+    with pytest.raises(SettingsError, match=r"DEPLOYMENT_STATE_MACHINE_ARN.*ROLLBACK_STATE_MACHINE_ARN"):
         load_deployment_settings()
