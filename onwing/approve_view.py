@@ -93,8 +93,8 @@ def follow(
     context: Context, arn: str, document: Mapping[str, Any], timeout: float | None, *, until_held: bool = True
 ) -> Exit:
     """Show a deployment until it has ended or holds, and say what came of it; the exit code is its outcome's."""
-    looks = rollout.follow(context.target, context.stack, arn, until_held=until_held, timeout=timeout)
     try:
+        looks = rollout.follow(context.target, context.stack, arn, until_held=until_held, timeout=timeout)
         last = rollout_view.show(context.out, looks)
     except KeyboardInterrupt:
         return rollout_view.interrupted(context.out, arn)

@@ -66,6 +66,8 @@ def conclude(out: Output, look: Look) -> Exit:
         )
         return Exit.OK
     said = _SAID.get(run.outcome or "", "The deployment of {variant} has ended: " + escape(run.outcome or ""))
+    if run.outcome == "rolled_back" and run.output.get("mode") == "first":
+        said = "[red]✗[/] {variant} was taken back; it was the first, so {fleet} is served by no model."
     out.line(said.format(variant=variant(look), fleet=fleet))
     if run.outcome != "promoted" and run.reason:
         out.line(f"  {escape(run.reason)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
+from rich.console import Console
 
+from onwing.command import Context
+from onwing.console import Output
+from onwing.project import find_project
 from onwing.runner import Ran
 from onwing.stack import Stack
-from onwing.target import Target
+from onwing.target import Options, Target
 
 START = datetime(2026, 11, 23, 8, 0, 0, tzinfo=UTC)
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:onwing-training"
@@ -27,8 +32,19 @@ STACK = Stack(
         "TrainingStateMachineArn": MACHINE,
         "StartTrainingFunctionName": "onwing-start",
         "ProjectName": "onwing",
+        **{
+            f"{kind.capitalize()}StateMachineArn": MACHINE.replace("training", kind)
+            for kind in ("deployment", "rollback", "backup", "recovery")
+        },
+    },
+    {
+        "DeploymentStrategy": "canary",
+        "CanaryStages": "10,50",
+        "BakeSeconds": "300",
+        "SoakSeconds": "3600",
     },
 )
+GROUP = "arn:aws:sagemaker:us-east-1:123456789012:model-package/onwing-FD001"
 
 
 def at(seconds: float) -> datetime:
@@ -81,6 +97,68 @@ def target_with(*, env: str | None = None, **clients: Any) -> Target:
     target = Target("us-east-1", "onwing", None, None, env)
     target.__dict__["_clients"] = {name.replace("_", "-"): client for name, client in clients.items()}
     return target
+
+
+def execution_of(kind: str, name: str) -> str:
+    """ARN of an execution of one of the machines."""
+    return f"{MACHINE.replace('training', kind).replace(':stateMachine:', ':execution:')}:{name}"
+
+
+def served(version: int, **more: Any) -> dict[str, Any]:
+    """What the control table says of a model that serves."""
+    return {"version": version, "variant": f"v{version}", "package_arn": f"{GROUP}/{version}", **more}
+
+
+def under_way(version: int = 8, phase: str = "canary", share: float = 10, **more: Any) -> dict[str, Any]:
+    """What the control table says of a deployment that goes on."""
+    return {
+        "execution": execution_of("deployment", f"FD001-v{version}-1"),
+        "version": version,
+        "mode": "canary",
+        "phase": phase,
+        "share": share,
+        "challenger": served(version),
+        "fallback": served(version - 1),
+        "started_at": "2026-11-23T08:00:00Z",
+        "approved_at": "2026-11-23T07:59:50Z",
+        "request": 12,
+        **more,
+    }
+
+
+def control_table(*items: tuple[str, dict[str, Any]], fleet: str = "FD001") -> FakeClient:
+    """The control table with these items (sort key, attributes) of one fleet; documents become JSON text."""
+    from boto3.dynamodb.types import TypeSerializer
+
+    encode = TypeSerializer().serialize
+
+    def query(**request: Any) -> dict[str, Any]:
+        values = request["ExpressionAttributeValues"]
+        prefix = values.get(":prefix", {"S": ""})["S"]
+        found = [
+            {
+                "sk": {"S": key},
+                **{name: encode(json.dumps(v) if isinstance(v, dict) else v) for name, v in attributes.items()},
+            }
+            for key, attributes in sorted(items, reverse=not request.get("ScanIndexForward", True))
+            if values[":partition"]["S"] == f"FLEET#{fleet}" and key.startswith(prefix)
+        ]
+        return {"Items": found}
+
+    return FakeClient(query=query, update_item={}, put_item={})
+
+
+def context_with(*, as_json: bool = False, **clients: Any) -> Context:
+    """A command's context on such a target; its output is a wide page that `text` reads."""
+    console = None if as_json else Console(file=io.StringIO(), width=200, record=True)
+    context = Context(Output(as_json=as_json, console=console), Options(), find_project())
+    context.__dict__.update(target=target_with(**clients), stack=STACK)
+    return context
+
+
+def text(context: Context) -> str:
+    """What a command has printed since this was asked last."""
+    return context.out.console.export_text()
 
 
 class FakeRunner:
