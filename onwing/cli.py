@@ -157,21 +157,32 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the embedded cloud running.")] = False,
     budget: Annotated[str, typer.Option("--budget", help="How much to compute: quick, demo or full.")] = "demo",
     docker: Docker = False,
+    only: Annotated[
+        str, typer.Option("--only", metavar="PARTS", help="Parts to run, of train, deploy, canary and rollback.")
+    ] = ",".join(demonstration.PARTS),
 ) -> Exit:
-    """Run the whole loop on this machine: up, upload, tune, evaluate, gate, register; then a summary.
+    """Run the whole loop on this machine: train, deploy, promote a second model by canary, take a bad one back.
 
-    Writes .onwing/demo-report.json. Stops the embedded cloud at its end if it started it, unless --keep.
+    Writes .onwing/demo-report.json. Stops the embedded cloud at its end if it started it, unless --keep; its state is
+    kept, so that a part can be run alone on what an earlier demo has left.
 
     Examples:
 
       onwing demo
       onwing demo --fleet FD002 --data ~/cmapss --keep
       onwing demo --simulated --budget quick
+      onwing demo --only rollback
       onwing demo --docker
     """
     if budget not in demonstration.BUDGETS:
         raise UsageError(f"There is no budget '{budget}'.", todo=f"Use one of: {', '.join(demonstration.BUDGETS)}.")
-    wish = demonstration.Wish(fleet, data, simulated, port, keep, budget, docker)
+    parts = tuple(part for part in demonstration.PARTS if part in [name.strip() for name in only.split(",")])
+    unknown = [name for name in only.split(",") if name.strip() not in demonstration.PARTS]
+    if unknown:
+        raise UsageError(
+            f"There is no part '{unknown[0].strip()}'.", todo=f"Use some of: {', '.join(demonstration.PARTS)}."
+        )
+    wish = demonstration.Wish(fleet, data, simulated, port, keep, budget, docker, parts)
     return demonstration.run(context, wish)
 
 

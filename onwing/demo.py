@@ -1,4 +1,4 @@
-"""The whole loop with one command: up, upload, tune, gate, register, and a summary; nothing is left running."""
+"""The whole loop with one command, from upload to deployment and rollback, and a summary; nothing is left running."""
 
 from __future__ import annotations
 
@@ -10,11 +10,25 @@ from typing import Any
 
 from rich.markup import escape
 
-from onwing import data, embedded, ingest, interrupts, models, report, train, up, watch, watch_view
+from onwing import (
+    data,
+    demo_rollout,
+    deployments,
+    embedded,
+    ingest,
+    interrupts,
+    models,
+    predict,
+    report,
+    train,
+    up,
+    watch,
+    watch_view,
+)
 from onwing.command import Context
 from onwing.console import SIMULATED, Output, duration, figure, table
 from onwing.data import DataSet
-from onwing.errors import Exit, OnwingError, WaitedTooLong
+from onwing.errors import Exit, OnwingError, UsageError, WaitedTooLong
 from onwing.models import Package
 from onwing.progress import Progress
 from onwing.report import Data, Stage
@@ -34,6 +48,10 @@ BUDGETS: dict[str, dict[str, str]] = {
         "MaxLstmUnits": "128",
     },
 }
+# Its parts, in order; each can be run alone on what an earlier demo has left.
+PARTS = ("train", "deploy", "canary", "rollback")
+# The second model: the same data with a search of its own.
+SECOND: dict[str, dict[str, int]] = {"quick": {"epochs": 6}, "demo": {"epochs": 8}, "full": {}}
 INGEST_TIMEOUT = 120.0
 POLL_SECONDS = 1.0
 EVALUATION_FILES = ("report.json", "evaluation.png", "predictions.csv")
@@ -50,6 +68,7 @@ class Wish:
     keep: bool
     budget: str
     docker: bool = False
+    only: tuple[str, ...] = PARTS
 
 
 def run(context: Context, wish: Wish) -> Exit:
@@ -66,13 +85,13 @@ def run(context: Context, wish: Wish) -> Exit:
             )
             stack, _, _ = up.deploy(context.project, target, context.out, parameters=BUDGETS[wish.budget])
             stages = [Stage("up", round(time.monotonic() - began, 3))]
-            ended = _loop(context, wish, target, stack, dataset, stages)
+            ended = _Demo(context, wish, target, stack, dataset, stages).run()
             if started and not wish.keep:
                 hint = "onwing demo --keep   (leaves the embedded cloud running, to look around)"
                 context.out.next(hint, "onwing up   (starts it again, with what it holds)")
             else:
-                watch_view.advise(context.out, ended)
-            return ended.exit_code
+                context.out.next("onwing endpoints", "onwing deployments", "onwing status")
+            return ended
         finally:
             if started and not wish.keep:
                 up.clean_up(context.project, context.out)
@@ -90,34 +109,103 @@ def _resolve(context: Context, wish: Wish) -> DataSet:
     return found
 
 
-def _loop(
-    context: Context, wish: Wish, target: Target, stack: Stack, dataset: DataSet, stages: list[Stage]
-) -> Progress:
-    """From the first upload to the report; returns how the execution ended."""
-    out = context.out
-    first_upload = time.monotonic()
-    arn, version = _start(out, target, stack, wish, dataset, stages)
-    watcher = Watcher(target, arn)
-    snapshots = watch.follow(watcher, interval=POLL_SECONDS)
-    last = watch_view.exhaust(snapshots) if out.as_json else watch_view.show(out, snapshots)
-    package = _package(target, stack, last)
-    wall = time.monotonic() - first_upload
-    document = report.make(
-        data=Data(dataset.source, wish.fleet, version, dataset.simulated),
-        stages=[*stages, *report.stages_of(last)],
-        package=package,
-        trials=last.trials,
-        outcome=last.progress.outcome,
-        wall_seconds=wall,
-        computing=report.computing_seconds(last),
-    )
-    path = context.project.state / "demo-report.json"
-    report.write(document, path)
-    pictures = _download(target, stack, last, context.project.state / "demo") if package else None
-    out.document(document)
-    _summary(out, document, package, path, pictures)
-    watch_view.conclude(out, last.progress)
-    return last.progress
+class _Demo:
+    """The parts that were asked for, one after the other; the report is written after each."""
+
+    def __init__(
+        self, context: Context, wish: Wish, target: Target, stack: Stack, dataset: DataSet, stages: list[Stage]
+    ) -> None:
+        self.out, self.wish, self.target, self.stack, self.dataset = context.out, wish, target, stack, dataset
+        self.stages = stages
+        self.folder = context.project.state
+        self.path = self.folder / "demo-report.json"
+        self.document: dict[str, Any] = {"data": {"fleet": wish.fleet, "simulated": dataset.simulated}}
+
+    def run(self) -> Exit:
+        """Run them. Ends early, with its exit code, where a training run has left no model."""
+        began = time.monotonic()
+        if "train" in self.wish.only:
+            ended = self._train()
+            if not ended.output.get("package_arn"):
+                watch_view.conclude(self.out, ended)
+                return self._end(began, ended.exit_code)
+        if "deploy" in self.wish.only:
+            first = demo_rollout.deploy(self.out, self.target, self.stack, self._newest())
+            self._add("deployment", {"first": first})
+        if "canary" in self.wish.only:
+            self._canary()
+        if "rollback" in self.wish.only:
+            bad = demo_rollout.spoil_and_roll_back(self.out, self.target, self.stack, self.wish.fleet, self._engines())
+            self._add("rollback", bad)
+        return self._end(began, Exit.OK)
+
+    def _end(self, began: float, code: Exit) -> Exit:
+        self._add("total_seconds", round(time.monotonic() - began + sum(s.seconds for s in self.stages[:1]), 3))
+        self.out.document(self.document)
+        demo_rollout.summary(self.out, self.document)
+        if self.document["data"]["simulated"]:
+            self.out.line(f"{SIMULATED} The data is made up; the figures say nothing of real engines.")
+        self.out.line(f"\nReport: {self.path}; {duration(self.document['total_seconds'])} in all")
+        return code
+
+    def _add(self, name: str, found: Any) -> None:
+        present = self.document.get(name)
+        self.document[name] = {**present, **found} if isinstance(present, dict) else found
+        report.write(self.document, self.path)
+
+    def _train(self) -> Progress:
+        """From the first upload to the registered package; returns how the execution ended."""
+        first_upload = time.monotonic()
+        arn, version = _start(self.out, self.target, self.stack, self.wish, self.dataset, self.stages)
+        last = self._follow(arn)
+        package = _package(self.target, self.stack, last)
+        wall = time.monotonic() - first_upload
+        self.document = report.make(
+            data=Data(self.dataset.source, self.wish.fleet, version, self.dataset.simulated),
+            stages=[*self.stages, *report.stages_of(last)],
+            package=package,
+            trials=last.trials,
+            outcome=last.progress.outcome,
+            wall_seconds=wall,
+            computing=report.computing_seconds(last),
+        )
+        report.write(self.document, self.path)
+        pictures = _download(self.target, self.stack, last, self.folder / "demo") if package else None
+        _summary(self.out, self.document, package, pictures)
+        return last.progress
+
+    def _follow(self, arn: str) -> Snapshot:
+        snapshots = watch.follow(Watcher(self.target, arn), interval=POLL_SECONDS)
+        return watch_view.exhaust(snapshots) if self.out.as_json else watch_view.show(self.out, snapshots)
+
+    def _canary(self) -> None:
+        """Train once more, and deploy what comes of it beside the champion."""
+        if deployments.read(self.target, self.stack, self.wish.fleet).champion is None:
+            raise UsageError(
+                f"{self.wish.fleet} has no champion to deploy a second model beside.",
+                todo="onwing demo --only train,deploy,canary",
+            )
+        self.out.line("\n[bold]A second model is trained[/] on the same data, with a search of its own")
+        overrides = SECOND[self.wish.budget]
+        again = train.start(
+            self.target, self.stack, fleet=self.wish.fleet, version=None, again=True, overrides=overrides
+        )
+        last = self._follow(again.execution_arn)
+        package = _package(self.target, self.stack, last)
+        if package is None:
+            # The gate compares with the champion, and a search may end with a worse model: that is its purpose.
+            self.out.warn(f"The second model was not registered ({last.progress.outcome}): there is no canary.")
+            self._add("deployment", {"canary": None})
+            return
+        promoted = demo_rollout.canary(self.out, self.target, self.stack, package, self._engines())
+        self._add("deployment", {"canary": promoted})
+
+    def _newest(self) -> Package:
+        return models.find(self.target, self.stack, self.wish.fleet)
+
+    def _engines(self) -> list[predict.Engine]:
+        """The official test engines: what users send."""
+        return predict.read(str(self.dataset.paths["test"]))
 
 
 def _start(
@@ -171,7 +259,7 @@ def _download(target: Target, stack: Stack, last: Snapshot, folder: Path) -> Pat
     return folder
 
 
-def _summary(out: Output, document: dict[str, Any], package: Package | None, path: Path, pictures: Path | None) -> None:
+def _summary(out: Output, document: dict[str, Any], package: Package | None, pictures: Path | None) -> None:
     stages = table("Stage", "Time", right=("Time",), title="Where the time went")
     shown = [stage for stage in document["stages"] if stage["seconds"] >= 0.5]
     rest = sum(stage["seconds"] for stage in document["stages"] if stage["seconds"] < 0.5)
@@ -192,7 +280,5 @@ def _summary(out: Output, document: dict[str, Any], package: Package | None, pat
         figures.add_row("true RUL as it is", figure(package.rmse_unclipped), figure(package.phm08_unclipped, 1))
         out.line()
         out.show(figures)
-    if document["data"]["simulated"]:
-        out.line(f"{SIMULATED} The data is made up; the figures say nothing of real engines.")
-    out.line()
-    out.line(f"Report: {path}" + (f"; evaluation with figure: {pictures}" if pictures else ""))
+    if pictures is not None:
+        out.line(f"\nEvaluation, with its figure: {pictures}")

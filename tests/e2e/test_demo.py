@@ -6,6 +6,7 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,9 @@ def test_real_fleets_side_by_side_from_files_to_packages(checkout: Checkout, cma
     assert report["model"]["phm08"] < 500
     assert report["model"]["rmse_unclipped"] > report["model"]["rmse"]
     assert {"up", "upload", "ingest", "Settle", "Process", "Tune", "Evaluate"} <= {s["name"] for s in report["stages"]}
+    assert_deployed(report)
+    table = checkout.onwing("predict", str(cmapss_dir / "test_FD001.txt.gz"))
+    assert "v2" in table or "v1" in table
     assert all(stage["status"] == "ok" for stage in report["stages"])
     assert 0 <= report["overhead_seconds"] < report["wall_seconds"]
     assert (checkout.folder / ".onwing/demo/evaluation.png").stat().st_size > 20_000
@@ -45,17 +49,37 @@ def test_real_fleets_side_by_side_from_files_to_packages(checkout: Checkout, cma
     checkout.assert_nothing_runs()
 
 
+def assert_deployed(report: dict[str, Any]) -> None:
+    """A first model was deployed, a second one promoted under traffic, a bad one taken back before it answered."""
+    first, canary = report["deployment"]["first"], report["deployment"]["canary"]
+    assert first["outcome"] == "promoted"
+    assert 0 < first["seconds_to_first_traffic"] < 60
+    if canary is not None:  # a second search may miss the gate, which compares with the champion
+        assert canary["outcome"] == "promoted"
+        assert canary["traffic"]["failed"] == 0, canary["traffic"]
+        assert canary["traffic"]["requests"] > 100
+        assert 0.1 < canary["traffic"]["share_of_requests"] < 1
+    rollback = report["rollback"]
+    assert rollback["outcome"] == "rolled_back"
+    assert "from what was registered" in rollback["reason"] or "registered" in rollback["reason"]
+    assert rollback["seconds_to_restore"] < 5
+    assert rollback["traffic"]["failed"] == 0, rollback["traffic"]
+    assert rollback["traffic"]["share_of_requests"] == 0
+
+
 @pytest.mark.timeout(900)
 def test_simulated_demo_runs_twice_and_says_simulated_everywhere(checkout: Checkout) -> None:
-    first = checkout.onwing("demo", "--simulated", "--budget", "quick")
+    first = checkout.onwing("demo", "--simulated", "--budget", "quick", "--only", "train,deploy")
     assert "SIMULATED" in first
     assert checkout.report["data"]["simulated"] is True
     assert json.loads((checkout.folder / ".onwing/demo/report.json").read_text())["simulated"] is True
     checkout.assert_nothing_runs()
 
-    second = checkout.onwing("demo", "--simulated", "--budget", "quick")
+    # The state is kept: the second run finds the first one's champion.
+    second = checkout.onwing("demo", "--simulated", "--budget", "quick", "--only", "train,rollback")
     assert "trained before" in second
     assert checkout.report["model"]["package_arn"].endswith("onwing-FD001/2")
+    assert checkout.report["rollback"]["outcome"] == "rolled_back"
     checkout.assert_nothing_runs()
 
 
