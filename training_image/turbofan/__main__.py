@@ -1,4 +1,4 @@
-"""The image's entry point: `python -m turbofan train | process | evaluate`."""
+"""The image's entry point: `python -m turbofan train | process | evaluate | serve`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import argparse
 import importlib
 import signal
 import sys
+from pathlib import Path
 
 from turbofan.container import Paths, run_job
 
-JOBS = ("train", "process", "evaluate")
+JOBS = ("train", "process", "evaluate", "serve")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one job and give its exit code: 0 done, 1 failed with a message in its file, 2 wrong usage."""
-    parser = argparse.ArgumentParser(prog="turbofan", description="One job of the turbofan training image.")
+    parser = argparse.ArgumentParser(prog="turbofan", description="What the turbofan image does.")
     parser.add_argument("job", choices=JOBS)
     name = parser.parse_args(arguments).job
 
@@ -22,7 +23,12 @@ def main(arguments: list[str] | None = None) -> int:
         # Imported here: a broken import is told like any failure, and process does not wait for TensorFlow.
         getattr(importlib.import_module(f"turbofan.{name}"), name)(paths)
 
-    return run_job(job, lambda paths: paths.failure if name == "train" else paths.message)
+    def report(paths: Paths) -> Path | None:
+        if name == "serve":  # SageMaker reads no file of a server that failed: its log says why
+            return None
+        return paths.failure if name == "train" else paths.message
+
+    return run_job(job, report)
 
 
 if __name__ == "__main__":

@@ -111,8 +111,8 @@ def compute_threads() -> int:
     return int(setting("OMP_NUM_THREADS", os.cpu_count() or 1, 1, 1024, whole=True))
 
 
-def run_job(job: Callable[[Paths], None], report: Callable[[Paths], Path]) -> int:
-    """Run `job` and give its exit code; a failure is written to the file `report` names and to standard error."""
+def run_job(job: Callable[[Paths], None], report: Callable[[Paths], Path | None]) -> int:
+    """Run `job` and give its exit code; a failure is written to the file `report` names, if any, and standard error."""
     paths = Paths.from_environment()
     try:
         job(paths)
@@ -126,6 +126,8 @@ def run_job(job: Callable[[Paths], None], report: Callable[[Paths], Path]) -> in
     else:
         return 0
     path = report(paths)
+    if path is None:
+        return 1
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(message[:MESSAGE_LIMIT], encoding="utf-8")
     return 1

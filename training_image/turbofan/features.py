@@ -175,17 +175,21 @@ class Features:
             signal_share={name: round(float(s), 4) for name, s in zip(SENSORS, share, strict=True)},
         )
 
-    def transform(self, raw: Floats) -> tuple[Floats32, Bools]:
+    def transform(self, raw: Floats, offsets: Ints | None = None) -> tuple[Floats32, Bools]:
         """Model inputs float32 (n, len(names)) of raw rows (n, 26), and which rows fly in a regime never seen.
 
         Such rows are normalised as their nearest regime: the answer is a guess, and whoever asks is told (bool (n,)).
-        Give each engine's whole history: the means since its first row are over the rows that are there.
+        Give each engine's whole history: the means since its first row are over the rows that are there. `offsets`
+        says where engines begin; without it, that is where the unit changes.
         """
-        regime, unseen = self.regimes.assign(raw[:, FIRST_SETTING:FIRST_SENSOR])
-        values = (raw[:, [COLUMNS.index(name) for name in self.sensors]] - self.mean[regime]) / self.std[regime]
-        values = np.clip(values, -self.limit, self.limit)
-        age = np.clip((raw[:, CYCLE, None] - self.age_mean) / self.age_std, -self.limit, self.limit)
-        means = _means_so_far(values, engine_offsets(raw[:, UNIT]))
+        offsets = engine_offsets(raw[:, UNIT]) if offsets is None else offsets
+        # However large a finite value is, it is held within the limit: an overflow on the way is no fault.
+        with np.errstate(over="ignore"):
+            regime, unseen = self.regimes.assign(raw[:, FIRST_SETTING:FIRST_SENSOR])
+            values = (raw[:, [COLUMNS.index(name) for name in self.sensors]] - self.mean[regime]) / self.std[regime]
+            values = np.clip(values, -self.limit, self.limit)
+            age = np.clip((raw[:, CYCLE, None] - self.age_mean) / self.age_std, -self.limit, self.limit)
+        means = _means_so_far(values, offsets)
         return np.hstack((values, means, age)).astype(np.float32), unseen
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What answers requests: bodies in, RUL per engine out, behind SageMaker's serving contract (see docs/serving.md)."""
