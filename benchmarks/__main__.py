@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-BENCHMARKS = ("cmapss", "turbofan", "localcloud")
+BENCHMARKS = ("cmapss", "turbofan", "serving", "localcloud")
 TARGET = Path(".onwing/bench.json")
 
 

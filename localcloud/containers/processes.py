@@ -69,6 +69,7 @@ class ContainerSpec:
     base_dir: Path
     name: str
     isolated: bool = False  # EnableNetworkIsolation: no network; processes have it all the same
+    warm: bool = True  # may be forked from its image's warm parent, with everything that has imported
 
 
 class Container(Protocol):
@@ -393,7 +394,7 @@ class ProcessRuntime:
 
     def _is_warm(self, spec: ContainerSpec, environment: dict[str, str]) -> bool:
         """Whether the image's warm parent can run this container; waits for its imports."""
-        if not spec.image.preload:
+        if not (spec.image.preload and spec.warm):
             return False
         launcher = self._launcher(spec.image)
         for name in sorted(environment.keys() | launcher.environment.keys()):

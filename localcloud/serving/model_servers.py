@@ -205,6 +205,8 @@ class ModelServer:
             },
             base_dir=self._base,
             name=serving.name,
+            # A server imports what it needs and stays; what jobs preload (a whole training framework) is not for it.
+            warm=False,
         )
         # block=False: as many connections as requests at once; maxsize of them are kept alive.
         self._pool = urllib3.HTTPConnectionPool(HOST, port, maxsize=64, block=False)

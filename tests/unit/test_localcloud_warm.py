@@ -79,6 +79,14 @@ def test_image_without_preload_has_no_parent(warm: Warm) -> None:
     assert warm.notes == []
 
 
+def test_what_is_not_to_be_warm_starts_with_its_own_imports_alone(warm: Warm) -> None:
+    (warm.source / "job.py").write_text("import sys; print('heavy' in sys.modules)")
+    spec = ContainerSpec(warm.image, ("python", "-m", "job"), {}, warm.work, "server", warm=False)
+    assert warm.runtime.start(spec, warm.lines.append).wait(30) == 0
+    assert warm.lines == ["False"]
+    assert warm.notes == []  # and nobody waited for the parent's imports
+
+
 def test_other_commands_start_plainly(warm: Warm) -> None:
     spec = ContainerSpec(warm.image, ("sh", "-c", "echo $FROM_IMAGE"), {}, warm.work, "test")
     assert warm.runtime.start(spec, warm.lines.append).wait(30) == 0

@@ -30,17 +30,21 @@ def serve(paths: Paths) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # Before the server runs, and again when it has shut down: to be told to stop is no failure.
         signal.signal(number, lambda *_: sys.exit(0))
-    port = int(setting("SAGEMAKER_BIND_TO_PORT", 8080, 1, 65535, whole=True))
-    limit = int((setting("SAGEMAKER_MAX_PAYLOAD_IN_MB", DEFAULT_MIB, 0, MOST_MIB) or MOST_MIB) * MIB)
+    limit = setting("SAGEMAKER_MAX_PAYLOAD_IN_MB", DEFAULT_MIB, 0, MOST_MIB) or MOST_MIB
     user = int(setting("SERVE_UID", 0, 0, 2**31, whole=True))
     artifact = Artifact.open(paths.model)
     artifact.check()
     if user and os.geteuid() == 0:
         become(user)
+    listen(App(artifact, int(limit * MIB), compute_threads()))
+
+
+def listen(app: App) -> None:
+    """Answer with `app` on the port that the environment names. Raises SettingError; exits if the port is taken."""
     config = uvicorn.Config(
-        App(artifact, limit, compute_threads()),
+        app,
         host=os.environ.get("SERVE_HOST") or "0.0.0.0",
-        port=port,
+        port=int(setting("SAGEMAKER_BIND_TO_PORT", 8080, 1, 65535, whole=True)),
         http="httptools",
         loop="asyncio",
         ws="none",
