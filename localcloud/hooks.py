@@ -92,6 +92,15 @@ HOOKS = {
         ("handler", "method", "path", "headers", "body", "query_params", "timeout"),
     ),
     "router.patterns": Hook(_ROUTER, "SERVICE_PATTERNS", kind=dict),
+    "app.account_of": Hook(_APP, "_request_account_scope", ("access_key_id",)),
+    "app.refuse_credentials": Hook(_APP, "_authenticate_only", ("service", "headers", "query_params", "request_id")),
+    "router.region": Hook(_ROUTER, "extract_region", ("headers", "query_params")),
+    "responses.set_account": Hook(_RESPONSES, "set_request_account_id", ("access_key_id",)),
+    "responses.set_region": Hook(_RESPONSES, "set_request_region", ("region",)),
+    "iam.pin_request": Hook(
+        _IAM, "pin_signed_request", ("method", "raw_path", "query_params", "raw_headers", "handshake")
+    ),
+    "iam.pin_body": Hook(_IAM, "pin_signed_body", ("body",)),
     "responses.account": Hook(_RESPONSES, "get_account_id", ()),
     "responses.region": Hook(_RESPONSES, "get_region", ()),
     "responses.scope": Hook(_RESPONSES, "request_scope", ("account_id", "region")),

@@ -198,6 +198,7 @@ class _Server:
         from hypercorn.config import Config
 
         from localcloud import hooks
+        from localcloud.serving.front_door import FrontDoor
 
         hooks.leave_out_docker()
         hooks.check()
@@ -229,7 +230,8 @@ class _Server:
         config.graceful_timeout = 1
         config.loglevel = "WARNING"
         config.accesslog = None
-        await hypercorn_serve(self._announcing(hooks.application()), config, shutdown_trigger=until_stopped)
+        application = FrontDoor(hooks.application(), plugged.sagemaker.runtime, self._settings.auth)
+        await hypercorn_serve(self._announcing(application), config, shutdown_trigger=until_stopped)
 
     def _announcing(self, application: Any) -> Any:
         """The application, which writes the state file once it has started, and tells what may change the state."""

@@ -1,5 +1,6 @@
 """SageMaker Runtime: what reaches the model, what comes back, and what is measured."""
 
+import gzip
 import itertools
 import json
 import time
@@ -7,11 +8,16 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+from botocore.httpsession import URLLib3Session
 
 from localcloud.testing import Cloud, wait_for
 
 from .localcloud_requests import unique
+from .roles import client_of, refused
 from .serving import config, endpoint, invoke, model, variant
 
 
@@ -111,6 +117,41 @@ def test_who_may_not_invoke_is_denied(localcloud: Cloud, two: str) -> None:
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
     iam.put_user_policy(UserName=user, PolicyName="p", PolicyDocument=policy)
     assert runtime.invoke_endpoint(EndpointName=two, Body=b"{}")["InvokedProductionVariant"] == "a"
+
+
+def test_a_forged_signature_is_refused(localcloud: Cloud, two: str) -> None:
+    iam, name = localcloud.client("iam"), unique("forger")
+    iam.create_user(UserName=name)
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    iam.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=json.dumps(policy))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    request = {"EndpointName": two, "Body": b"{}", "ContentType": "application/json"}
+    good = client_of(localcloud, key["AccessKeyId"], key["SecretAccessKey"])("sagemaker-runtime")
+    assert good.invoke_endpoint(**request)["InvokedProductionVariant"] == "a"
+    forged = client_of(localcloud, key["AccessKeyId"], "not-the-secret")("sagemaker-runtime")
+    assert refused(forged.invoke_endpoint, **request)[0] in ("InvalidSignatureException", "SignatureDoesNotMatch")
+    nobody = client_of(localcloud, "AKIANOBODYATALLX", "secret")("sagemaker-runtime")
+    assert refused(nobody.invoke_endpoint, **request)[0] in ("UnrecognizedClientException", "InvalidClientTokenId")
+
+
+def test_another_account_has_endpoints_of_its_own(localcloud: Cloud, two: str) -> None:
+    other = client_of(localcloud, "111111111111", "secret")("sagemaker-runtime")
+    code, message = refused(other.invoke_endpoint, EndpointName=two, Body=b"{}")
+    assert (code, message) == ("ValidationError", f"Endpoint {two} of account 111111111111 not found.")
+
+
+def test_an_unusual_request_is_answered_too(localcloud: Cloud, two: str) -> None:
+    """A compressed body goes another way through the server."""
+    signed = AWSRequest(
+        "POST",
+        f"{localcloud.endpoint}/endpoints/{two}/invocations",
+        data=gzip.compress(b'{"x": 1}'),
+        headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
+    )
+    SigV4Auth(Credentials("test", "test"), "sagemaker", "us-east-1").add_auth(signed)
+    answer = URLLib3Session().send(signed.prepare())
+    assert answer.status_code == 200, answer.content
+    assert json.loads(answer.content)["size"] == 8
 
 
 def test_a_body_may_have_25_megabytes(localcloud: Cloud, two: str) -> None:
