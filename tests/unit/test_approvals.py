@@ -400,7 +400,7 @@ def test_strategy_asked_for_is_completed_and_used_once(stack: Stack, registry: R
     [
         ("{", "Expecting property name"),
         ('"canary"', "not a JSON object"),
-        ('{"name": "blue-green"}', "name: Input should be 'canary'"),
+        ('{"name": "blue-green"}', "'shadow', not 'blue-green'"),
         ('{"name": "ab"}', "stages: Field required"),
         ('{"name": "ab", "stages": [10, 50]}', "one stage"),
         ('{"name": "canary", "stages": [50, 10]}', "larger than the one before"),

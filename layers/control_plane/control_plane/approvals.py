@@ -146,9 +146,13 @@ def _read_strategy(text: str | None, default: Strategy) -> Strategy:
 
 
 def _problems(error: ValueError) -> str:
-    if isinstance(error, ValidationError):
-        return "; ".join(": ".join([*(str(part) for part in e["loc"]), e["msg"]]) for e in error.errors())
-    return str(error)
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(
+        ": ".join([*(str(part) for part in e["loc"]), e["msg"]])
+        + (f", not {e['input']!r}" if e["loc"] and e["type"] != "missing" else "")
+        for e in error.errors()
+    )
 
 
 def _start(settings: Settings, deploying: DeploymentSettings, package: Package, claimed: Approval) -> ApprovalResult:
