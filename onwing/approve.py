@@ -63,7 +63,9 @@ def strategy(stack: Stack, wish: Wish) -> dict[str, Any]:
         usual = LINEAR_STAGES
     return {
         "name": name,
-        "stages": [_share(AB_SHARE if wish.share is None else wish.share)] if name == "ab" else parse_stages(wish.stages or usual),
+        "stages": [_share(AB_SHARE if wish.share is None else wish.share)]
+        if name == "ab"
+        else parse_stages(wish.stages or usual),
         "bake_seconds": _seconds(wish.bake_seconds, stack, "BakeSeconds", 300),
         "soak_seconds": _seconds(wish.soak_seconds, stack, "SoakSeconds", 3600),
         "hold": name in ("ab", "shadow"),

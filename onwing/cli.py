@@ -355,7 +355,7 @@ def status(
     context.out.document(found)
     status_view.show_status(context.out, found)
     context.out.line()
-    if not found.fleets:
+    if not found.fleets and not found.endpoints:
         context.out.next("onwing ingest PATH   (train_, test_ and RUL_ of a fleet)", "onwing demo")
     elif found.alarms:
         context.out.next("onwing endpoints", "onwing deployments")

@@ -106,7 +106,9 @@ def alarms(target: Target, stack: Stack) -> list[Alarm]:
         Alarm(item["AlarmName"], item.get("StateReason", ""), item["StateUpdatedTimestamp"])
         for page in pages
         for item in page.get("MetricAlarms", [])
-        if item["AlarmName"] in own or variants.fullmatch(item["AlarmName"])
+        if item["AlarmName"] in own
+        # A variant's alarm that does not act yet is for a model that is still being deployed, and has seen no data.
+        or (variants.fullmatch(item["AlarmName"]) and item.get("ActionsEnabled", True))
     ]
     return sorted(found, key=lambda alarm: alarm.since, reverse=True)
 

@@ -26,6 +26,7 @@ MACHINES = {
 }
 POLL_SECONDS = 1.0
 MEANT = 200  # executions looked at when one is named by less than its ARN
+STOPPED_BY_ROLLBACK = "RolledBack"  # the error that the rollback machine gives with StopExecution
 _EXIT = {
     ("deployment", "promoted"): Exit.OK,
     ("deployment", "rolled_back"): Exit.GATE_MISSED,
@@ -77,7 +78,8 @@ class Run:
             return None
         if self.status == "SUCCEEDED":
             return str(self.output.get("outcome", "succeeded"))
-        return self.status.lower()
+        # The rollback machine stops a deployment that it takes back; anybody else who stops one just aborts it.
+        return "rolled_back" if self.error == STOPPED_BY_ROLLBACK else self.status.lower()
 
     @property
     def exit_code(self) -> Exit:
@@ -88,7 +90,8 @@ class Run:
     def reason(self) -> str:
         """Why it ended as it did, in one line."""
         said = str(self.output.get("reason") or self.output.get("summary") or "")
-        return said or ": ".join(part for part in (self.error, progress.reason(self.cause)) if part)
+        error = "" if self.error == STOPPED_BY_ROLLBACK else self.error
+        return said or ": ".join(part for part in (error, progress.reason(self.cause)) if part)
 
     def document(self) -> dict[str, Any]:
         """The run as one JSON document."""

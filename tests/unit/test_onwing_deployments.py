@@ -264,6 +264,16 @@ def test_a_deployment_that_failed_sends_one_to_the_endpoint() -> None:
     assert "onwing rollback FD001" in said
 
 
+def test_a_deployment_that_the_rollback_machine_stopped_was_taken_back() -> None:
+    stopped = {**described("ABORTED"), "error": "RolledBack", "cause": "Stopped by the rollback", "stopDate": at(9)}
+    made = context(story((under_way(), described()), (None, stopped)))
+    looks = followed(made.target)
+    assert rollout_view.conclude(made.out, rollout_view.show(made.out, looks)) is Exit.GATE_MISSED
+    said = text(made)
+    assert "v8 was taken back" in said
+    assert "Stopped by the rollback" in said
+
+
 def test_a_followed_deployment_is_a_stream_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     made = context(story((under_way(), described()), (None, described("SUCCEEDED", outcome="promoted"))))
     made.out = Output(as_json=True)

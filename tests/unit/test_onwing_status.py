@@ -131,6 +131,7 @@ def test_status_gathers_everything() -> None:
                 "MetricAlarms": [
                     {"AlarmName": "own-alarm", "StateReason": "1 event", "StateUpdatedTimestamp": at(5)},
                     {"AlarmName": "onwing-FD001-v2-errors-5xx", "StateUpdatedTimestamp": at(9)},
+                    {"AlarmName": "onwing-FD001-v3-silent", "ActionsEnabled": False, "StateUpdatedTimestamp": at(9)},
                     {"AlarmName": "somebody-elses", "StateUpdatedTimestamp": at(1)},
                     {"AlarmName": "onwing-dev-FD001-v2-errors-5xx", "StateUpdatedTimestamp": at(1)},
                 ]
