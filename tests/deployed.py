@@ -37,6 +37,7 @@ PARAMETERS = {
     "MetricDelaySeconds": 1,
     "EndpointPollSeconds": 1,
     "StartupTimeoutSeconds": 60,
+    "LatencyLimitMs": 600,  # the machine may be busy: a good model must not seem slow
 }
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ BEHAVIOURS: dict[str, dict[str, Any]] = {
     "champion": {},
     "good": {},
     "500": {"mode": "500"},
-    "slow": {"mode": "slow", "seconds": 0.5},
+    "slow": {"mode": "slow", "seconds": 0.9},
     "nan": {"mode": "nan"},
     "constant": {"mode": "constant"},
     "shape": {"mode": "shape"},
