@@ -185,7 +185,7 @@ def _status(options: argparse.Namespace) -> int:
     if running is None:
         print(json.dumps({"running": False}) if options.json else f"no localcloud runs in {directory}")
         return 1
-    _print(running, options.json, snapshots=daemon.snapshots(running))
+    _print(running, options.json, **daemon.status(running))
     return 0
 
 
@@ -206,7 +206,7 @@ def _reset(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print(running: daemon.Running, as_json: bool, **more: Mapping[str, Any] | None) -> None:
+def _print(running: daemon.Running, as_json: bool, **more: Any) -> None:
     if as_json:
         print(
             json.dumps(
@@ -230,6 +230,8 @@ def _print(running: daemon.Running, as_json: bool, **more: Mapping[str, Any] | N
             print("  jobs and model servers run in containers of their images (--docker)")
         if "snapshots" in more:
             print(f"  {_saved(more['snapshots'])}")
+        for each in more.get("variants", ()):
+            print(f"  {_variant(each)}")
 
 
 def _saved(snapshots: Mapping[str, Any] | None) -> str:
@@ -244,6 +246,16 @@ def _saved(snapshots: Mapping[str, Any] | None) -> str:
     if snapshots["current"]:
         return f"the state is saved ({size})"
     return f"all but the last {snapshots['unsaved_seconds']:.1f} s is saved ({size})"
+
+
+def _variant(found: Mapping[str, Any]) -> str:
+    """A variant of an endpoint, in a sentence."""
+    servers, restarts = found["servers"], found["restarts"]
+    return (
+        f"endpoint {found['endpoint']}, variant {found['variant']}: {found['ready']} of {servers} "
+        f"server{'s' if servers != 1 else ''} ready"
+        + (f", restarted {restarts} time{'s' if restarts != 1 else ''}" if restarts else "")
+    )
 
 
 if __name__ == "__main__":

@@ -160,18 +160,33 @@ def find(directory: Path) -> Running | None:
     return Running(state["endpoint"], state["pid"], state["account"], state["region"], directory, docker)
 
 
-def snapshots(running: Running) -> dict[str, Any] | None:
-    """How its state is saved: the newest generation, its age and size, the pauses; None when nothing is kept.
+def status(running: Running) -> dict[str, Any]:
+    """What it says of itself.
+
+    Returns:
+        ``snapshots``: how its state is saved, see `snapshots`; ``variants``: of its endpoints, each with ``endpoint``,
+        ``variant``, how many ``servers`` it has, how many of them are ``ready``, and how often one died and was started
+        again (``restarts``) since the variant was.
 
     Raises:
         LocalcloudError: it does not answer.
     """
     try:
         with urllib.request.urlopen(f"{running.endpoint}{STATUS_PATH}", timeout=10) as answer:
-            found: dict[str, Any] | None = json.load(answer)["snapshots"]
+            found: dict[str, Any] = json.load(answer)
     except OSError as error:
         raise LocalcloudError(f"{running.endpoint} does not answer ({error}): see its log.") from error
     return found
+
+
+def snapshots(running: Running) -> dict[str, Any] | None:
+    """How its state is saved: the newest generation, its age and size, the pauses; None when nothing is kept.
+
+    Raises:
+        LocalcloudError: it does not answer.
+    """
+    saved: dict[str, Any] | None = status(running)["snapshots"]
+    return saved
 
 
 def stop(directory: Path) -> bool:

@@ -231,9 +231,9 @@ class _Server:
         config.loglevel = "WARNING"
         config.accesslog = None
         application = FrontDoor(hooks.application(), plugged.sagemaker.runtime, self._settings.auth)
-        await hypercorn_serve(self._announcing(application), config, shutdown_trigger=until_stopped)
+        await hypercorn_serve(self._announcing(application, plugged), config, shutdown_trigger=until_stopped)
 
-    def _announcing(self, application: Any) -> Any:
+    def _announcing(self, application: Any, plugged: Plugged) -> Any:
         """The application, which writes the state file once it has started, and tells what may change the state."""
 
         async def app(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
@@ -241,8 +241,7 @@ class _Server:
                 if self._stopping:  # what came after the last snapshot would be lost
                     await _answer(send, 503, {"message": "localcloud is stopping"})
                 elif scope.get("path") == STATUS_PATH:
-                    saving = self._durability
-                    await _answer(send, 200, {"snapshots": saving.snapshots.status() if saving is not None else None})
+                    await _answer(send, 200, plugged.status())
                 elif self._durability is None:
                     await application(scope, receive, send)
                 else:
@@ -420,6 +419,22 @@ class Plugged:
     sagemaker: Any
     runtime: Any
     durability: Any = None
+
+    def status(self) -> dict[str, Any]:
+        """What `localcloud status` says besides where it runs, as JSON values."""
+        return {
+            "snapshots": self.durability.snapshots.status() if self.durability is not None else None,
+            "variants": [
+                {
+                    "endpoint": endpoint,
+                    "variant": variant,
+                    "servers": len(fleet.servers),
+                    "ready": fleet.ready,
+                    "restarts": fleet.restarts,
+                }
+                for _, endpoint, variant, fleet in self.sagemaker.endpoints.fleets()
+            ],
+        }
 
     def close(self) -> None:
         """Save the state as it is; then stop jobs, what is left of their processes, and the functions' workers."""

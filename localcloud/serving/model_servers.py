@@ -262,6 +262,11 @@ class Fleet:
         """How many instances can answer."""
         return sum(server.ready for server in self.servers)
 
+    @property
+    def restarts(self) -> int:
+        """How often one of them died and was started again."""
+        return sum(server.deaths for server in self.servers)
+
     def start(self, count: int) -> None:
         """Fetch the model and start the instances, without waiting for them.
 

@@ -13,6 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from localcloud import daemon
 from localcloud.testing import Cloud, wait_for
 
 from .localcloud_requests import ROLE, unique
@@ -466,6 +467,8 @@ def test_a_server_that_dies_is_started_again_and_counted(localcloud: Cloud, main
         Statistics=["Sum"],
     )["Datapoints"]
     assert sum(each["Sum"] for each in datapoints) == 1
+    (mine,) = [each for each in daemon.status(localcloud.running)["variants"] if each["endpoint"] == name]
+    assert (mine["variant"], mine["servers"], mine["restarts"]) == ("v", 1, 1)
 
 
 def test_servers_write_to_their_own_log_streams(localcloud: Cloud, served: str) -> None:
