@@ -131,6 +131,16 @@ def test_the_quick_way_takes_the_official_format() -> None:
         assert bodies._read_fast(body + b"\n") is not None
 
 
+def test_bodies_of_many_blocks_are_read_whole_and_lines_are_counted_through() -> None:
+    many = np.vstack(engines(*[200] * 5))
+    body = as_csv(many)
+    assert len(body) > 2 * bodies.BLOCK
+    np.testing.assert_array_equal(read_csv(body).raw, many)
+    lines = body.split(b"\n")
+    lines[-2] = lines[-2].replace(b"518.67", b"warm")
+    assert refused(read_csv, b"\n".join(lines))[::2] == ("number", "line 999, column s1")
+
+
 # --- application/json ---
 
 
