@@ -51,10 +51,10 @@ def test_drill_endpoint_configuration_and_model_are_lost_and_predict_the_same_ag
     assert planned["backup"] == champion["backup"]
     assert planned["plan"] == [
         f"create model {champion['model']}",
-        f"create alarm {rollout.endpoint}-v1-errors-5xx",
-        f"create alarm {rollout.endpoint}-v1-model-latency",
         f"create endpoint configuration {rollout.endpoint}-v1-… in which v1 stands alone",
         f"create endpoint {rollout.endpoint}",
+        f"create alarm {rollout.endpoint}-v1-errors-5xx",
+        f"create alarm {rollout.endpoint}-v1-model-latency",
     ]
     assert made_for(deployed, fleet) == {"models": set(), "configs": set(), "alarms": set()}
     assert not rollout.exists()
@@ -122,6 +122,26 @@ def test_failed_endpoint_is_deleted_and_made_anew(rollout: Rollout) -> None:
     assert any("which is Failed" in line for line in output["plan"])
     assert describe(deployed, rollout.fleet)["EndpointStatus"] == "InService"
     assert weights(deployed, rollout.fleet) == {"v1": 1}
+
+
+def test_endpoint_that_is_lost_in_mid_canary_is_restored_as_the_rollback_says(rollout: Rollout) -> None:
+    deployed, fleet = rollout.deployed, rollout.fleet
+    answers = rollout.predictions()
+    rollout.challenge(10, {"offset": 30})
+    delete_endpoint(rollout)
+    request = {"fleet": fleet, "trigger": "manual", "reason": "it does not answer"}
+    assert "EndpointMissing" in failure_of(deployed, run(deployed, "Rollback", request))
+    message = deployed.alert(f"{fleet}: rollback failed")["Message"]
+    for part in ("it does not answer", "NOT certain", f"onwing restore {fleet}", "VariantName=v1,DesiredWeight=1"):
+        assert part in message
+
+    output = restored(rollout)
+    assert output["plan"][-1] == "end the deployment of v2, which is under way"
+    assert rollout.predictions() == answers
+    assert made_for(deployed, fleet)["models"] == {rollout.champion["model"]}
+    assert "under_way" not in fleet_items(deployed, fleet)["DEPLOYMENT"]
+    outcomes = [(record["kind"], record["outcome"]) for record in history(deployed, fleet)]
+    assert outcomes == [("rollback", "failed"), ("recovery", "recovered")]
 
 
 def test_recovery_waits_for_whoever_works_on_the_endpoint(rollout: Rollout) -> None:
