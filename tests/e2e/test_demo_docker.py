@@ -20,7 +20,7 @@ from tests.e2e.conftest import Checkout
 @pytest.mark.timeout(3600)
 def test_jobs_in_the_image_give_the_model_that_they_give_as_processes(checkout: Checkout) -> None:
     options = os.environ.get("ONWING_BUILD_OPTIONS", "")
-    demo = ("demo", "--simulated", "--budget", "quick")
+    demo = ("demo", "--simulated", "--budget", "quick", "--only", "train")
     checkout.onwing(*demo, "--docker", timeout=1800, ONWING_BUILD_OPTIONS=options)
     in_containers = checkout.report
     directory = checkout.folder / ".onwing/localcloud"

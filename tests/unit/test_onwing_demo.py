@@ -18,7 +18,8 @@ from onwing import demo, embedded, ingest, interrupts, report
 from onwing.command import Context
 from onwing.console import Output
 from onwing.demo import Wish
-from onwing.errors import Exit, OnwingError
+from onwing.deployments import Deployment, Served
+from onwing.errors import Exit, OnwingError, UsageError
 from onwing.ingest import FileOutcome, FleetOutcome, Outcome
 from onwing.jobs import JobFacts, Trial
 from onwing.models import Package
@@ -113,7 +114,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         parameters=None,
     )
     files = SimpleNamespace(
-        source="test", simulated=True, paths={"train": Path("train_FD001.txt")}, tried=("none here",), warnings=("odd",)
+        source="test",
+        simulated=True,
+        paths={"train": Path("train_FD001.txt"), "test": Path("test_FD001.txt")},
+        tried=("none here",),
+        warnings=("odd",),
     )
 
     def start(*_: Any, **__: Any) -> tuple[Target, bool]:
@@ -146,7 +151,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return made
 
 
-WISH = Wish("FD001", None, False, 0, False, "demo")
+TRAIN = ("train",)
+WISH = Wish("FD001", None, False, 0, False, "demo", only=TRAIN)
 
 
 def test_the_demo_ends_with_a_report_and_nothing_running(world: SimpleNamespace) -> None:
@@ -161,7 +167,7 @@ def test_the_demo_ends_with_a_report_and_nothing_running(world: SimpleNamespace)
 
 
 def test_a_cloud_that_ran_before_or_is_to_be_kept_goes_on(world: SimpleNamespace) -> None:
-    demo.run(world.context, Wish("FD001", None, False, 0, True, "demo"))
+    demo.run(world.context, Wish("FD001", None, False, 0, True, "demo", only=TRAIN))
     world.running = object()
     demo.run(world.context, WISH)
     assert world.stopped == 0
@@ -205,8 +211,65 @@ def test_being_ended_in_any_way_stops_the_cloud(
 
 
 def test_the_budget_becomes_parameters_of_the_stack(world: SimpleNamespace) -> None:
-    demo.run(world.context, Wish("FD001", None, False, 0, False, "quick"))
+    demo.run(world.context, Wish("FD001", None, False, 0, False, "quick", only=TRAIN))
     assert world.parameters == demo.BUDGETS["quick"]
+
+
+def rolled_out(outcome: str, version: int, **more: Any) -> dict[str, Any]:
+    return {
+        "package_arn": f"arn:package/{version}",
+        "version": version,
+        "outcome": outcome,
+        "reason": "answers are 37.5 cycles above what was registered",
+        "seconds_to_first_traffic": 4.5,
+        "seconds_to_restore": None,
+        **more,
+    }
+
+
+def test_parts_follow_one_another_and_all_are_in_the_report(
+    world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic = {"requests": 812, "failed": 0, "share_of_requests": 0.0}
+    bad = rolled_out("rolled_back", 3, seconds_to_restore=1.9, traffic=traffic)
+    monkeypatch.setattr("onwing.demo.models.find", lambda *_: PACKAGE)
+    monkeypatch.setattr("onwing.demo.predict.read", lambda _: [])
+    monkeypatch.setattr(
+        "onwing.demo.deployments.read", lambda *_: Deployment("FD001", champion=Served(1, package_arn="arn:package/1"))
+    )
+    monkeypatch.setattr("onwing.demo.demo_rollout.deploy", lambda *_: rolled_out("promoted", 1))
+    monkeypatch.setattr("onwing.demo.demo_rollout.canary", lambda *_: rolled_out("promoted", 2))
+    monkeypatch.setattr("onwing.demo.demo_rollout.spoil_and_roll_back", lambda *_: bad)
+    assert demo.run(world.context, Wish("FD001", None, False, 0, False, "demo")) is Exit.OK
+    assert world.again == [{"fleet": "FD001", "version": None, "again": True, "overrides": demo.SECOND["demo"]}]
+    written = json.loads((world.context.project.state / "demo-report.json").read_text())
+    assert (written["deployment"]["first"]["version"], written["deployment"]["canary"]["version"]) == (1, 2)
+    assert (written["rollback"]["seconds_to_restore"], written["rollback"]["traffic"]) == (1.9, traffic)
+    text = world.context.out.console.export_text()
+    assert "bad model, v3" in text
+    assert "37.5 cycles above" in text
+
+
+def test_second_model_that_misses_the_gate_leaves_out_the_canary(
+    world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "onwing.demo.deployments.read", lambda *_: Deployment("FD001", champion=Served(1, package_arn="arn:package/1"))
+    )
+    world.last = ended("gate_missed", package_arn=None)
+    assert demo.run(world.context, Wish("FD001", None, False, 0, False, "demo", only=("canary",))) is Exit.OK
+    written = json.loads((world.context.project.state / "demo-report.json").read_text())
+    assert written["deployment"] == {"canary": None}
+    assert "not registered (gate_missed)" in world.context.out.console.export_text()
+
+
+@pytest.mark.parametrize("part", ["canary", "rollback"])
+def test_part_that_needs_a_champion_says_so(world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    monkeypatch.setattr("onwing.demo.deployments.read", lambda *_: Deployment("FD001"))
+    monkeypatch.setattr("onwing.demo.predict.read", lambda _: [])
+    with pytest.raises(UsageError, match="no champion"):
+        demo.run(world.context, Wish("FD001", None, False, 0, False, "demo", only=(part,)))
+    assert world.stopped == 1
 
 
 def test_an_interrupt_during_a_step_not_to_be_cut_comes_after_it() -> None:
