@@ -96,6 +96,23 @@ def test_every_expression_parses_as_jsonata(path: Path) -> None:
                 pytest.fail(f"{name}: {expression}: {error}")
 
 
+def test_every_variable_is_assigned_and_used(path: Path) -> None:
+    machine = load_machine(path)
+    assigned: set[str] = set()
+    used: set[str] = set()
+    local = {"states"}
+    for _, state in walk_states(machine):
+        for block in [state, *state.get("Catch", []), *state.get("Choices", [])]:
+            assigned |= set(block.get("Assign", {}))
+        for expression in expressions(state):
+            used |= set(re.findall(r"\$([a-z_]\w*)\b(?!\()", expression))
+            local |= set(re.findall(r"\$(\w+) :=", expression))
+            for parameters in re.findall(r"function\(([^)]*)\)", expression):
+                local |= set(re.findall(r"\$(\w+)", parameters))
+    assert used - assigned - local == set(), "used, but never assigned"
+    assert assigned - used == set(), "assigned, but never used"
+
+
 def test_every_task_retries_with_backoff_jitter_and_a_ceiling(path: Path) -> None:
     for name, state in walk_states(load_machine(path)):
         if state["Type"] != "Task":
