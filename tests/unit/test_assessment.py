@@ -530,10 +530,13 @@ def test_verify_wants_all_requests_on_the_one_variant(canary: Canary) -> None:
     assert "not all requests to onwing-FD001 go to v8 (weights: v7: 0.9, v8: 0.1)" in result.summary
     canary.production[0]["CurrentWeight"], canary.production[1]["CurrentWeight"] = 0.0, 1.0
     assert canary.assess("verify", champion=None).verdict == "pass"
+    assert len(canary.runtime.requests) == 1  # with all engines
     canary.production = canary.production[1:]
     assert canary.assess("verify", champion=None).verdict == "pass"
     canary.runtime.behaviours["v8"] = {"offset": 1}
     assert checks(canary.assess("verify", champion=None)) == ["probe-parity"]
+    canary.runtime.behaviours["v8"] = {"mode": "500"}
+    assert "v8 failed 1 of 1 probes: 500, 'out of oil'" in canary.assess("verify", champion=None).summary
 
 
 def test_variant_without_probes_is_verified_by_the_endpoint_alone(canary: Canary) -> None:

@@ -109,12 +109,16 @@ def _probe(
     challenger: Served,
     found: dict[str, Figures],
 ) -> list[Reason]:
-    """Send the challenger's probes to both variants, so that both are asked the same; the figures are filled in."""
+    """Send the challenger's probes to both variants, so that both are asked the same; the figures are filled in.
+
+    To verify is to recognise the model: one request with every engine, so that a rollback waits for no more.
+    """
     asked = probes.load(settings.bucket_name, challenger.probes)
-    own = probes.send(request.endpoint, challenger.variant, asked)
+    verify = request.phase == "verify"
+    own = probes.send(request.endpoint, challenger.variant, asked, batch_only=verify)
     its = None
     # What cannot answer at all needs no comparison.
-    if request.champion is not None and request.phase != "verify" and not own.errors:
+    if request.champion is not None and not verify and not own.errors:
         its = probes.send(request.endpoint, request.champion.variant, asked)
         champion = found[request.champion.variant]
         champion.probe_latency_ms, champion.probe_rmse = its.latency_ms, its.rmse(asked)
@@ -181,7 +185,9 @@ def _describe(variant: str, found: dict[str, Figures]) -> str:
     own = found[variant]
     parts = []
     if own.probe_rmse is not None:
-        parts.append(f"probes answered with RMSE {own.probe_rmse:.1f} cycles in {own.probe_latency_ms or 0:.0f} ms")
+        parts.append(f"probes answered with RMSE {own.probe_rmse:.1f} cycles")
+    if own.probe_latency_ms is not None:
+        parts.append(f"{own.probe_latency_ms:.0f} ms each")
     if own.probe_difference is not None:
         parts.append(f"{own.probe_difference:.1f} cycles from the champion")
     if own.invocations is not None:

@@ -64,7 +64,7 @@ class Answers:
     """What a variant made of the probes.
 
     `singles` and `batch` are RULs in cycles in the order of the probes, from requests with one engine and from one with
-    all; what failed is missing from them. Sending ends early when the server hangs.
+    all; what failed or was not asked is missing from them. Sending ends early when the server hangs.
     """
 
     asked: int
@@ -83,19 +83,24 @@ class Answers:
         return not failed and all(map(math.isfinite, self.singles + self.batch))
 
     @property
+    def ruls(self) -> list[float]:
+        """One answer a probe."""
+        return self.singles or self.batch
+
+    @property
     def latency_ms(self) -> float | None:
         """Median of the single requests after the first; None without answers."""
         return statistics.median(self.milliseconds) if self.milliseconds else None
 
     def rmse(self, probes: ProbeSet) -> float | None:
         """Root mean squared error against the true RUL, in cycles; None unless complete."""
-        return _rms(_differences(self.singles, [probe.rul for probe in probes.probes])) if self.complete else None
+        return _rms(_differences(self.ruls, [probe.rul for probe in probes.probes])) if self.complete else None
 
     def difference(self, other: Answers) -> float | None:
         """Mean absolute difference from another variant's answers, in cycles; None unless both are complete."""
         if not (self.complete and other.complete):
             return None
-        return statistics.fmean(map(abs, _differences(self.singles, other.singles)))
+        return statistics.fmean(map(abs, _differences(self.ruls, other.ruls)))
 
 
 @lru_cache(maxsize=8)
@@ -104,13 +109,14 @@ def load(bucket: str, key: str) -> ProbeSet:
     return ProbeSet.model_validate_json(clients.s3().get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
-def send(endpoint: str, variant: str, probes: ProbeSet) -> Answers:
-    """Send every probe alone and then all in one request to a variant, one after the other.
+def send(endpoint: str, variant: str, probes: ProbeSet, *, batch_only: bool = False) -> Answers:
+    """Send every probe alone and then all in one request to a variant, one after the other; or only the latter.
 
     The first is sent once before, so that the latencies are those of a warm connection and a warm model. Raises what is
     not the model's doing (ClientError and BotoCoreError), so that the caller tries again.
     """
-    requests = [[probes.probes[0]], *([probe] for probe in probes.probes), probes.probes]
+    alone = [] if batch_only else [[probes.probes[0]], *([probe] for probe in probes.probes)]
+    requests = [*alone, probes.probes]
     answers = Answers(asked=len(requests))
     end = time.monotonic() + SECONDS
     for number, engines in enumerate(requests):
@@ -164,12 +170,12 @@ def judge(
     if not answers.complete:
         return reasons
     true = [probe.rul for probe in probes.probes]
-    if _spread(true) > SPREAD and _spread(answers.singles) <= probes.tolerance:
+    if _spread(true) > SPREAD and _spread(answers.ruls) <= probes.tolerance:
         message = (
-            f"{variant} answers {answers.singles[0]:.1f} cycles to every probe, though the engines' true RULs lie "
+            f"{variant} answers {answers.ruls[0]:.1f} cycles to every probe, though the engines' true RULs lie "
             f"{_spread(true):.0f} cycles apart"
         )
-        reasons.append(_reason("probe-constant", message, _spread(answers.singles), probes.tolerance))
+        reasons.append(_reason("probe-constant", message, _spread(answers.ruls), probes.tolerance))
     reasons += _judge_parity(variant, answers, probes)
     if champion is not None and champion.complete:
         reasons += _judge_against(variant, answers, champion, probes, limits)
@@ -202,7 +208,7 @@ def _judge_manner(variant: str, answers: Answers, limits: AssessmentSettings, ch
 def _judge_parity(variant: str, answers: Answers, probes: ProbeSet) -> list[Reason]:
     """Whether it answers as the registered model did, one by one and in a batch."""
     expected = [probe.expected for probe in probes.probes]
-    off = _differences(answers.singles, expected) + _differences(answers.batch, expected)
+    off = [d for ruls in (answers.singles, answers.batch) if ruls for d in _differences(ruls, expected)]
     worst = max(map(abs, off))
     if worst <= probes.tolerance:
         return []
@@ -215,7 +221,7 @@ def _judge_against(
 ) -> list[Reason]:
     """Whether it is much further from the truth than the champion, or far from the champion without being nearer it."""
     true = [probe.rul for probe in probes.probes]
-    own, its = _rms(_differences(answers.singles, true)), _rms(_differences(champion.singles, true))
+    own, its = _rms(_differences(answers.ruls, true)), _rms(_differences(champion.ruls, true))
     reasons = []
     if own > its + limits.rmse_margin:
         message = (
@@ -223,7 +229,7 @@ def _judge_against(
             f"{limits.rmse_margin:g} more)"
         )
         reasons.append(_reason("probe-rmse", message, own, its + limits.rmse_margin))
-    off = _differences(answers.singles, champion.singles)
+    off = _differences(answers.ruls, champion.ruls)
     mean = statistics.fmean(map(abs, off))
     if mean > limits.difference_tolerance and own >= its:
         message = (
