@@ -104,22 +104,22 @@ def follow(
 
 def reject(context: Context, named: str, *, comment: str | None) -> Exit:
     """Reject with a reason, and say what that does to what serves."""
-    out, target, stack = context.out, context.target, context.stack
-    package = models.find(target, stack, named)
-    if comment is None and out.interactive:
-        comment = Prompt.ask("Why?", console=out.console)
-    if not (comment or "").strip():
+    out = context.out
+    asked = comment is None and out.interactive
+    reason = (Prompt.ask(f"Why is {named} rejected?", console=out.console) if asked else comment or "").strip()
+    if not reason:
         raise UsageError(
             "A rejection needs a reason: whoever looks later should know.",
             where="--comment",
-            todo=f'onwing reject {package.name} --comment "…"',
+            todo=f'onwing reject {named} --comment "…"',
         )
+    target, stack = context.target, context.stack
+    package = models.find(target, stack, named)
     state = deployments.read(target, stack, package.fleet)
     waiting = approve.doing(target, stack, package, state).state == "waiting"
-    approve.set_status(target, package, REJECTED, (comment or "").strip())
-    out.ok(
-        f"{package.name} is rejected" + (" (it was before; the reason is new)" if package.status == REJECTED else "")
-    )
+    approve.set_status(target, package, REJECTED, reason)
+    again = " (it was before; the reason is new)" if package.status == REJECTED else ""
+    out.ok(f"{package.name} is rejected{again}")
     said = "It waits to be deployed, and will not be." if waiting else approve.consequence(state, package)
     out.line(f"  {escape(said)}")
     out.document({"package": package.arn, "status": REJECTED, "before": package.status, "consequence": said})

@@ -9,24 +9,29 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from onwing import command, executions, models, train, watch
+from onwing import command, endpoints, executions, models, operations, train, watch
 from onwing import stack as stacks
 from onwing import target as targets
+from onwing.approve import Wish
 from onwing.cli import app
 from onwing.command import parse_settings
 from onwing.console import duration, figure, plain, size
 from onwing.errors import Exit, NotFound, OnwingError, UsageError
+from onwing.models import Package
 from onwing.progress import read
 from onwing.target import Options, Target
 from onwing.watch import Snapshot
 
 from .onwing_fakes import (
     EXECUTION,
+    GROUP,
     STACK,
     VERSION,
     FakeClient,
+    at,
     client_error,
     description,
+    execution_of,
     target_with,
     training_history,
 )
@@ -52,7 +57,11 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
     return asked
 
 
-@pytest.mark.parametrize("name", [[name] for name in COMMANDS] + [["models", "show"]])
+SERVING = ["approve", "reject", "predict", "endpoints", "deployments", "rollback", "backup", "restore", "traffic"]
+NESTED = [["models", "show"], ["deployments", "watch"], ["ab", "start"], ["ab", "status"], ["ab", "stop"]]
+
+
+@pytest.mark.parametrize("name", [[name] for name in COMMANDS + SERVING] + NESTED)
 def test_every_command_explains_itself_with_examples(name: list[str]) -> None:
     result = onwing(*name, "--help")
     assert result.exit_code == 0
@@ -122,7 +131,22 @@ def test_ctrl_c_is_130(chosen: list[Options], monkeypatch: pytest.MonkeyPatch) -
     assert onwing("models").exit_code == Exit.INTERRUPTED
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["watch", "--interval", "0"], ["ingest"], ["train"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["watch", "--interval", "0"],
+        ["ingest"],
+        ["train"],
+        ["approve"],
+        ["reject", "FD001"],
+        ["rollback"],
+        ["traffic", "--rate", "0"],
+        ["ab", "stop", "FD001"],
+        ["ab", "stop", "FD001", "--promote", "--rollback"],
+        ["ab", "start", "FD001", "--shadow", "--share", "10"],
+    ],
+)
 def test_wrong_usage_is_2(chosen: list[Options], arguments: list[str]) -> None:
     assert onwing(*arguments).exit_code == Exit.USAGE
 
@@ -239,3 +263,101 @@ def test_json_knows_what_we_use() -> None:
 def test_the_frame_is_the_only_place_that_knows_the_shared_options() -> None:
     assert set(command._SHARED) == {"env", "stack", "profile", "region", "as_json", "debug"}
     assert watch.Snapshot.__dataclass_params__.frozen  # type: ignore[attr-defined]
+
+
+# --- what serves: options as they are typed ---------------------------------------------------------------------------
+
+
+def taken(monkeypatch: pytest.MonkeyPatch, where: str) -> list[dict[str, Any]]:
+    """Put a function in the place of another; returns what it is called with."""
+    calls: list[dict[str, Any]] = []
+
+    def call(context: Any, *arguments: Any, **options: Any) -> Exit:
+        calls.append({"arguments": arguments, **options})
+        return Exit.OK
+
+    monkeypatch.setattr(where, call)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("typed", "wish"),
+    [
+        ("approve FD001", Wish()),
+        ("approve FD001 --strategy linear --stages 5,50 --bake 60 --soak 0", Wish("linear", "5,50", 60, 0)),
+        ("approve FD001 --share 30", Wish(share=30)),
+        ("ab start FD001", Wish("ab", share=20)),
+        ("ab start FD001 --share 35", Wish("ab", share=35)),
+        ("ab start FD001 --shadow", Wish("shadow")),
+    ],
+)
+def test_how_to_deploy_is_as_typed(
+    chosen: list[Options], monkeypatch: pytest.MonkeyPatch, typed: str, wish: Wish
+) -> None:
+    calls = taken(monkeypatch, "onwing.approve_view.run")
+    assert onwing(*typed.split()).exit_code == 0
+    assert calls == [{"arguments": ("FD001",), "comment": "", "wish": wish, "wait": False, "timeout": None}]
+
+
+@pytest.mark.parametrize(
+    ("typed", "where", "expected"),
+    [
+        ("predict x.txt --variant v8 --top 3", "onwing.predict_view.run", {"variant": "v8", "top": 3, "fleet": None}),
+        ("rollback FD001 -y --no-wait --reason R", "onwing.rollback.run", {"yes": True, "wait": False, "reason": "R"}),
+        ("restore FD001 --backup 2026 --yes", "onwing.backups_view.restore", {"named": "2026", "yes": True}),
+        ("restore FD001 --list --limit 3", "onwing.backups_view.listed", {"limit": 3}),
+        ("backup", "onwing.backups_view.backup", {"fleet": None}),
+        (
+            "ab stop FD001 --promote --wait",
+            "onwing.abtest_view.stop",
+            {"arguments": ("FD001", "promote"), "wait": True},
+        ),
+        ("ab stop FD001 --rollback", "onwing.abtest_view.stop", {"arguments": ("FD001", "rollback"), "wait": False}),
+        ("traffic --rate 5 --duration 0", "onwing.traffic_view.run", {"rate": 5.0, "seconds": 0.0, "fleet": None}),
+        ("deployments --limit 3", "onwing.deployments_view.run", {"limit": 3, "fleet": None}),
+    ],
+)
+def test_options_reach_what_does_the_work(
+    chosen: list[Options], monkeypatch: pytest.MonkeyPatch, typed: str, where: str, expected: dict[str, Any]
+) -> None:
+    calls = taken(monkeypatch, where)
+    assert onwing(*typed.split()).exit_code == 0
+    assert calls[0].items() >= expected.items()
+
+
+def test_endpoints_of_a_fleet_that_has_none_are_not_found(
+    chosen: list[Options], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoints, "all_of", lambda *_, **__: [])
+    assert onwing("endpoints").exit_code == 0
+    result = onwing("endpoints", "--fleet", "FD009")
+    assert result.exit_code == Exit.NOT_FOUND
+    assert "onwing approve FD009" in result.stderr
+
+
+def test_a_deployment_is_watched_by_its_name(chosen: list[Options], monkeypatch: pytest.MonkeyPatch) -> None:
+    arn = execution_of("deployment", "FD001-v8-1")
+    monkeypatch.setattr(operations, "find", lambda *_: arn)
+    calls = taken(monkeypatch, "onwing.rollout_view.watch")
+    assert onwing("watch", "FD001-v8-1", "--interval", "3").exit_code == 0
+    assert calls == [{"arguments": (arn,), "interval": 3.0, "timeout": None}]
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        ("PendingManualApproval", "onwing approve FD001/8"),
+        ("Approved", "onwing endpoints --fleet FD001"),
+        ("Rejected", "onwing models"),
+    ],
+)
+def test_a_package_says_what_may_be_done_with_it(
+    chosen: list[Options], monkeypatch: pytest.MonkeyPatch, status: str, hint: str
+) -> None:
+    package = Package(f"{GROUP}/8", "FD001", 8, status, at(0), comment="as it was decided")
+    monkeypatch.setattr(models, "find", lambda *_: package)
+    monkeypatch.setattr(models, "report", lambda *_: None)
+    said = onwing("models", "show", "FD001/8").output
+    assert hint in said
+    assert "as it was decided" in said
+    assert "aws sagemaker" not in said
