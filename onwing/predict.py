@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -35,9 +36,9 @@ class Engine:
 
 @dataclass(frozen=True)
 class Part:
-    """Whole engines that go into one request. `line` is the number of the first line in the file."""
+    """Whole engines that go into one request. `lines` are the numbers that the body's lines have in the file."""
 
-    line: int
+    lines: Sequence[int]
     body: bytes
 
 
@@ -80,16 +81,17 @@ def read(path: str) -> list[Engine]:
 def parts(engines: Sequence[Engine], limit: int = PART_BYTES) -> Iterator[Part]:
     """Requests of at most `limit` bytes, each of whole engines; one that is larger by itself goes alone."""
     rows: list[bytes] = []
-    size, line = 0, 0
+    lines: list[int] = []
+    size = 0
     for engine in engines:
         more = sum(len(row) + 1 for row in engine.rows)
         if rows and size + more > limit:
-            yield Part(line, b"\n".join(rows) + b"\n")
-            rows, size = [], 0
-        line = line if rows else engine.line
+            yield Part(lines, b"\n".join(rows) + b"\n")
+            rows, lines, size = [], [], 0
         rows += engine.rows
+        lines += range(engine.line, engine.line + len(engine.rows))
         size += more
-    yield Part(line, b"\n".join(rows) + b"\n")
+    yield Part(lines, b"\n".join(rows) + b"\n")
 
 
 def fleet_of(path: str, target: Target, stack: Stack) -> str:
@@ -180,9 +182,7 @@ def _model_error(response: Any, name: str, fleet: str, part: Part) -> OnwingErro
         what, where = str(own["message"]), str(own.get("where") or "")
     except (ValueError, KeyError, TypeError):
         what, where = original or "no message", ""
-    place = f"{name}, {where}" if where else name
-    if part.line > 1:
-        place += f" (of the part that begins at line {part.line} of the file)"
+    place = f"{name}, {_in_file(where, part)}" if where else name
     if 400 <= status < 500:
         return OnwingError(what, where=place, todo="Correct the rows: 26 columns each, cycles one after the other.")
     return OnwingError(
@@ -190,3 +190,13 @@ def _model_error(response: Any, name: str, fleet: str, part: Part) -> OnwingErro
         where=place,
         todo=f"See its errors: `onwing endpoints --fleet {fleet}`. Go back: `onwing rollback {fleet}`.",
     )
+
+
+def _in_file(where: str, part: Part) -> str:
+    """The server's "line 3, column s4" with the number that the line has in the file."""
+
+    def number(found: re.Match[str]) -> str:
+        position = int(found[1]) - 1
+        return f"line {part.lines[position]}" if position < len(part.lines) else found[0]
+
+    return re.sub(r"\bline (\d+)", number, where)

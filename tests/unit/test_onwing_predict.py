@@ -77,7 +77,7 @@ def test_requests_hold_whole_engines_and_keep_below_the_limit() -> None:
         Engine(7, [b"4 1"]),
     ]
     found = list(predict.parts(engines, limit=12))
-    assert [part.line for part in found] == [1, 4, 7]
+    assert [list(part.lines) for part in found] == [[1, 2, 3], [4, 5, 6], [7]]
     assert [part.body for part in found] == [b"1 1\n1 2\n2 1\n", b"3 1\n3 2\n3 3\n", b"4 1\n"]
     assert next(part.body for part in predict.parts(engines, limit=1)) == b"1 1\n1 2\n", "an engine is never cut"
 
@@ -118,18 +118,20 @@ def test_what_the_server_refuses_is_said_in_its_words() -> None:
     message = json.dumps({"error": {"code": "columns", "message": "25 columns, not 26", "where": "line 3"}})
     target = target_with(sagemaker_runtime=refusing("ModelError", OriginalStatusCode=400, OriginalMessage=message))
     with pytest.raises(OnwingError, match="25 columns, not 26") as caught:
-        predict.predict(target, STACK, "FD001", [Engine(1, [b"1 1"])])
+        predict.predict(target, STACK, "FD001", [Engine(1, [b"1 1", b"1 2", b"1 3"])])
     assert caught.value.where == "onwing-FD001, line 3"
     assert caught.value.exit_code is Exit.FAILED
     assert "Correct the rows" in caught.value.todo
 
 
-def test_a_part_says_where_in_the_file_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predict, "parts", lambda engines: iter([predict.Part(101, b"x")]))
-    target = target_with(sagemaker_runtime=refusing("ModelError", OriginalStatusCode=400, OriginalMessage="no"))
+def test_lines_are_those_of_the_file_whatever_part_they_went_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = predict.Part([101, 102, 107], b"x")
+    monkeypatch.setattr(predict, "parts", lambda engines: iter([part]))
+    message = json.dumps({"error": {"code": "number", "message": "no number", "where": "line 3, column s4"}})
+    target = target_with(sagemaker_runtime=refusing("ModelError", OriginalStatusCode=400, OriginalMessage=message))
     with pytest.raises(OnwingError) as caught:
         predict.predict(target, STACK, "FD001", [])
-    assert "begins at line 101" in caught.value.where
+    assert caught.value.where == "onwing-FD001, line 107, column s4"
 
 
 def test_a_model_that_fails_is_told_from_rows_that_are_wrong() -> None:

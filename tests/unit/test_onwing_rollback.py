@@ -8,9 +8,11 @@ import re
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from onwing import backups, backups_view, operations_view, rollback
 from onwing.command import Context
+from onwing.console import Output
 from onwing.errors import Exit, NotFound, OnwingError, UsageError, WaitedTooLong
 
 from .onwing_fakes import (
@@ -236,3 +238,13 @@ def test_a_rollback_is_watched_by_its_name() -> None:
     assert operations_view.find(context, "FD001") is None, "a fleet alone means its training"
     assert operations_view.watch_run(context, arn, interval=1, timeout=None) is Exit.OK
     assert "all traffic of FD001 is on v7, 2.0 s after the decision" in text(context)
+
+
+@pytest.mark.parametrize(("answer", "code", "started"), [(True, Exit.OK, 1), (False, Exit.FAILED, 0)])
+def test_a_person_is_asked(monkeypatch: pytest.MonkeyPatch, answer: bool, code: Exit, started: int) -> None:
+    machines = machine("rollback", {"outcome": "rolled_back", "champion": 7})
+    context = context_with(dynamodb=control_table(("DEPLOYMENT", TWO)), stepfunctions=machines)
+    context.out = Output(console=Console(file=io.StringIO(), force_terminal=True, width=200))
+    monkeypatch.setattr("onwing.console.Confirm.ask", lambda question, **_: answer)
+    assert run(context, yes=False) is code
+    assert len(machines.called("start_execution")) == started
