@@ -10,7 +10,8 @@ import pytest
 from localcloud.testing import Cloud
 
 from ..localcloud_requests import unique
-from .steps import Json, function, machine, run
+from .measures import topic
+from .steps import Json, first_message, function, machine, run
 
 METADATA = {"SdkHttpMetadata", "SdkResponseMetadata"}
 
@@ -63,6 +64,34 @@ def test_a_started_execution_has_its_date_in_milliseconds(localcloud: Cloud) -> 
     assert answer["StartDate"] > 1_700_000_000_000
 
 
+def test_a_message_has_its_attributes(localcloud: Cloud) -> None:
+    """A subscription's filter goes by them, and the envelope shows them."""
+    arn, url = topic(localcloud)
+    (subscription,) = localcloud.client("sns").list_subscriptions_by_topic(TopicArn=arn)["Subscriptions"]
+    localcloud.client("sns").set_subscription_attributes(
+        SubscriptionArn=subscription["SubscriptionArn"], AttributeName="RawMessageDelivery", AttributeValue="false"
+    )
+    localcloud.client("sns").set_subscription_attributes(
+        SubscriptionArn=subscription["SubscriptionArn"],
+        AttributeName="FilterPolicy",
+        AttributeValue=json.dumps({"kind": ["deployed"]}),
+    )
+    for kind in ("refused", "deployed"):
+        attributes = {
+            "kind": {"DataType": "String", "StringValue": kind},
+            "fleet": {"DataType": "String", "StringValue": "F"},
+        }
+        given = {"TopicArn": arn, "Subject": "so", "Message": {"kind": kind}, "MessageAttributes": attributes}
+        answer = result(localcloud, "sns:publish", given)
+        assert set(answer) == {"MessageId"} | METADATA
+    envelope = first_message(localcloud, url)
+    assert json.loads(envelope["Message"]) == {"kind": "deployed"}
+    assert envelope["MessageAttributes"] == {
+        "kind": {"Type": "String", "Value": "deployed"},
+        "fleet": {"Type": "String", "Value": "F"},
+    }
+
+
 @pytest.mark.parametrize(
     ("resource", "arguments", "error", "cause"),
     [
@@ -81,6 +110,12 @@ def test_a_started_execution_has_its_date_in_milliseconds(localcloud: Cloud) -> 
             "Error Code: ResourceNotFoundException",
         ),
         ("lambda:invoke", {"FunctionName": "nobody-s"}, "Lambda.ResourceNotFoundException", "Status Code: 404"),
+        (
+            "sns:publish",
+            {"TopicArn": "arn:aws:sns:us-east-1:000000000000:nobody-s", "Message": "m"},
+            "SNS.NotFoundException",
+            "Status Code: 404; Error Code: NotFound; ",
+        ),
     ],
 )
 def test_errors_have_the_names_of_the_sdk(
