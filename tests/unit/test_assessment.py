@@ -252,6 +252,7 @@ class Runtime:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that do not wait
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def answer(self, behaviour: dict[str, Any], body: bytes) -> tuple[int, str, bytes]:
