@@ -63,10 +63,23 @@ def name_of(stack: Stack, fleet: str) -> str:
     return f"{stack.project}-{fleet}"
 
 
-def all_of(target: Target, stack: Stack, *, fleet: str | None = None, measured: bool = True) -> list[Endpoint]:
-    """The endpoints of all fleets, or of one; with `measured`, what CloudWatch has on the last hour as well."""
+def all_of(
+    target: Target,
+    stack: Stack,
+    *,
+    fleet: str | None = None,
+    measured: bool = True,
+    firing: Sequence[Alarm] | None = None,
+) -> list[Endpoint]:
+    """The endpoints of all fleets, or of one.
+
+    Args:
+        measured: with what CloudWatch has on the last hour, and the alarms that are on.
+        firing: these alarms, where they are known already.
+    """
     names = _names(target, stack, fleet)
-    firing = alarms(target, stack) if names else []
+    if firing is None:
+        firing = alarms(target, stack) if names and measured else []
     found = [_describe(target, stack, name, firing) for name in names]
     endpoints = [endpoint for endpoint in found if endpoint is not None]
     if not measured or not endpoints:

@@ -52,13 +52,14 @@ class Status:
 
 def read(target: Target, stack: Stack, *, limit: int = 5) -> Status:
     """Ask for everything; the newest `limit` executions and quarantined files."""
+    firing = endpoints.alarms(target, stack)
     return Status(
         stack=stack,
         fleets=[control.fleet(target, stack, name) for name in control.fleets(target, stack)],
         executions=executions.recent(target, stack, limit=limit),
         pending=[package for package in models.packages(target, stack) if package.status == PENDING],
-        endpoints=endpoints.all_of(target, stack),
-        alarms=endpoints.alarms(target, stack),
+        endpoints=endpoints.all_of(target, stack, firing=firing),
+        alarms=firing,
         quarantined=quarantined(target, stack)[:limit],
         dead_letters=dead_letters(target),
     )
