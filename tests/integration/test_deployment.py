@@ -265,7 +265,7 @@ def test_alarms_are_in_aws_units_and_reach_the_alerts_topic(deployed: Deployed, 
     alarms = {alarm["AlarmName"].removeprefix(f"onwing-{fleet}-v2-"): alarm for alarm in found}
 
     assert set(alarms) == set(WHATS)
-    assert alarms["model-latency"]["Threshold"] == PARAMETERS["LatencyLimitMs"] * 1000  # microseconds
+    assert alarms["model-latency"]["Threshold"] == int(str(PARAMETERS["LatencyLimitMs"])) * 1000  # microseconds
     assert alarms["overhead-latency"]["Threshold"] == 500_000
     assert (alarms["errors-5xx"]["MetricName"], alarms["errors-5xx"]["Statistic"]) == ("Invocation5XXErrors", "Average")
     assert alarms["errors-5xx"]["Threshold"] == 0.01
