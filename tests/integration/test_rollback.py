@@ -206,6 +206,34 @@ def test_version_that_is_not_under_way_is_left_alone(rollout: Rollout) -> None:
     assert package_status(rollout.deployed, waiting)[0] == "PendingManualApproval"
 
 
+def test_rejected_package_whose_deployment_is_at_its_checks_is_stopped_and_nothing_else(rollout: Rollout) -> None:
+    deployed, fleet = rollout.deployed, rollout.fleet
+    rollout.challenge(10)
+    other = run(deployed, "Rollback", asked(rollout, version=1))  # waits: v2 is under way, not v1
+    rollout.lock(other)
+    third = register(deployed, fleet)
+    approve(deployed, third)
+    deployment = execution_arn(deployed, third)
+    stepfunctions = deployed.client("stepfunctions")
+
+    def waits_longer() -> bool | None:
+        try:
+            events = stepfunctions.get_execution_history(executionArn=deployment)["events"]
+        except stepfunctions.exceptions.ExecutionDoesNotExist:
+            return None
+        waits = [e for e in events if e.get("stateEnteredEventDetails", {}).get("name", "").startswith("Wait")]
+        return True if len(waits) >= 3 else None
+
+    until("the deployment waits for its turn", waits_longer)
+    rollout.lock(deployment)  # as if it had its turn now; nothing of it is under way yet
+    output = output_of(deployed, run(deployed, "Rollback", asked(rollout, "rejected", version=3)))
+    assert output["outcome"] == "nothing_to_do"
+    assert ended(deployed, third)["status"] == "ABORTED"
+    assert "LOCK" not in fleet_items(deployed, fleet)
+    assert weights(deployed, fleet) == {"v1": 90, "v2": 10}
+    stepfunctions.stop_execution(executionArn=other)
+
+
 def test_rollback_waits_for_another_one_and_finds_nothing_to_do_when_that_has_done_it(rollout: Rollout) -> None:
     deployed = rollout.deployed
     rollout.challenge(10)
@@ -218,6 +246,17 @@ def test_rollback_waits_for_another_one_and_finds_nothing_to_do_when_that_has_do
 
     deployed.client("stepfunctions").stop_execution(executionArn=other)  # its lock is nobody's now
     assert output_of(deployed, waiting)["outcome"] == "rolled_back"
+    assert_stands_alone(rollout, rollout.champion)
+
+
+def test_two_rollbacks_at_once_go_back_by_one_version(rollout: Rollout) -> None:
+    """Neither says which version; the second must not take the champion for it once the first is done."""
+    deployed = rollout.deployed
+    under_way = rollout.challenge(10)
+    rollout.record(champion=rollout.champion, predecessor={**rollout.champion, "version": 0}, under_way=under_way)
+    executions = [run(deployed, "Rollback", asked(rollout)) for _ in range(2)]
+    outcomes = sorted(output_of(deployed, execution)["outcome"] for execution in executions)
+    assert outcomes == ["nothing_to_do", "rolled_back"]
     assert_stands_alone(rollout, rollout.champion)
 
 
