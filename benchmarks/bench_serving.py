@@ -2,7 +2,8 @@
 
 The reference LSTM with random weights (cost does not depend on them) on simulated FD001 engines. A single request holds
 one engine of 131 cycles, the mean length of FD001's test engines; a batch holds 256 engines of 50 cycles, which are 256
-windows. Clients and server share the machine, and the figures: run it on one that has nothing else to do.
+windows, sent by one client one after the other. Client and server share the machine: run it on one that has nothing
+else to do.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +31,6 @@ CYCLES, BATCH = 131, 256
 STARTS = 5
 SECONDS = 8.0  # of each measurement
 WARM = 20  # requests before it
-CLIENTS = 2  # that send batches at once, so that the server has always something to do
 IMAGE = "bench/turbofan:1"
 HOST = "127.0.0.1"
 
@@ -66,7 +65,7 @@ def serve_keras() -> None:
     from turbofan.artifact import Artifact
     from turbofan.container import Paths, compute_threads
     from turbofan.features import Floats32
-    from turbofan.serve import listen
+    from turbofan.serve import keep_memory, listen
     from turbofan.serving.app import MIB, App
 
     class KerasArtifact(Artifact):
@@ -78,6 +77,7 @@ def serve_keras() -> None:
     keras_model = keras.models.load_model(folder / "model.keras", compile=False)
     artifact = KerasArtifact.open(folder)
     artifact.check()
+    keep_memory()
     listen(App(artifact, 25 * MIB, compute_threads()))
 
 
@@ -165,9 +165,9 @@ def _measure(port: int, one: bytes, batch: bytes) -> Figures:
     row_lists = [[float(x) for x in line.split(b",")] for line in one.splitlines()]
     as_json = json.dumps({"instances": [{"unit": int(row_lists[0][0]), "rows": row_lists}]}).encode()
     return {
-        "single_csv": _latency(lambda: _sender(port, one, "text/csv")),
-        "single_json": _latency(lambda: _sender(port, as_json, "application/json")),
-        "batch_csv": _throughput(lambda: _sender(port, batch, "text/csv")),
+        "single_csv": _latency(_sender(port, one, "text/csv")),
+        "single_json": _latency(_sender(port, as_json, "application/json")),
+        "batch_csv": _throughput(_sender(port, batch, "text/csv")),
     }
 
 
@@ -185,30 +185,21 @@ def _sender(port: int, body: bytes, kind: str) -> Callable[[], None]:
     return send
 
 
-def _latency(make: Callable[[], Callable[[], None]]) -> Figures:
-    """One client, one request after the other."""
-    seconds = _repeat(make())
+def _latency(send: Callable[[], None]) -> Figures:
+    seconds = _repeat(send)
     p50, p99 = np.percentile(seconds, [50, 99]) * 1000
     return {"p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2), "requests": len(seconds)}
 
 
-def _throughput(make: Callable[[], Callable[[], None]]) -> Figures:
-    """Several clients at once."""
-    done: list[list[float]] = []
-    begin = time.perf_counter()
-    clients = [threading.Thread(target=lambda: done.append(_repeat(make(), warm=0))) for _ in range(CLIENTS)]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
-    took = time.perf_counter() - begin
-    seconds = list(itertools.chain.from_iterable(done))
-    rate = BATCH * len(seconds) / took
-    return {"windows_per_second": round(rate), "p50_ms": round(float(np.median(seconds)) * 1000, 1), "clients": CLIENTS}
+def _throughput(send: Callable[[], None]) -> Figures:
+    seconds = _repeat(send)
+    rate = BATCH * len(seconds) / sum(seconds)
+    return {"windows_per_second": round(rate), "p50_ms": round(float(np.median(seconds)) * 1000, 1)}
 
 
-def _repeat(send: Callable[[], None], warm: int = WARM) -> list[float]:
-    for _ in range(warm):
+def _repeat(send: Callable[[], None]) -> list[float]:
+    """Seconds of one request after the other."""
+    for _ in range(WARM):
         send()
     seconds = []
     end = time.perf_counter() + SECONDS
@@ -257,7 +248,7 @@ def _through_the_cloud(base: Path, one: bytes) -> Figures:
         def send() -> None:
             runtime.invoke_endpoint(EndpointName="bench", Body=one, ContentType="text/csv")["Body"].read()
 
-        return {"single_csv": _latency(lambda: send)}
+        return {"single_csv": _latency(send)}
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 MIB = 1 << 20
 # What is larger goes to another thread, so that it does not hold up /ping and other requests. What is smaller takes
-# about a millisecond, of which handing it over, and gathering requests into batches there, would be a third again.
+# about a millisecond, and handing it over, to be gathered into batches or not, costs about half of that again.
 BYTES_IN_PLACE, ENGINES_IN_PLACE = 64 << 10, 8
 DECIMALS = 4  # of a RUL in cycles: float32 has not many more at 100
 # The only response header of its own that InvokeEndpoint hands on to the caller.
