@@ -20,7 +20,7 @@ def execution_arn(deployed: Deployed, package_arn: str, attempt: int = 1) -> str
     return f"{machine}:{fleet}-v{version_of(package_arn)}-{attempt}"
 
 
-def ended(deployed: Deployed, package_arn: str, attempt: int = 1, *, seconds: float = 240) -> dict[str, Any]:
+def ended(deployed: Deployed, package_arn: str, attempt: int = 1, *, seconds: float = 400) -> dict[str, Any]:
     """Wait until a package's deployment has ended; its description, output parsed."""
     stepfunctions, arn = deployed.client("stepfunctions"), execution_arn(deployed, package_arn, attempt)
 

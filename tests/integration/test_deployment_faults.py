@@ -29,6 +29,10 @@ from tests.packages import approve, fleet_items
 from tests.traffic import Traffic
 
 
+# Everything of a module runs at once: on a busy machine the first test waits for much of it.
+pytestmark = pytest.mark.timeout(600)
+
+
 @dataclass(frozen=True)
 class Fault:
     """A way to be bad: the model server's behaviour, what the alert must say, requests per second meanwhile."""
@@ -40,7 +44,6 @@ class Fault:
 
 
 FAULTS = {
-    "never healthy": Fault({"mode": "never_healthy"}, "did not pass the ping health check"),
     "crashes": Fault({"mode": "crash"}, "did not pass the ping health check", per_second=5),
     "answers 500": Fault({"mode": "500"}, "probes: ", per_second=5),
     "slow": Fault({"mode": "slow", "seconds": 0.9}, "ms for a probe"),
@@ -49,6 +52,9 @@ FAULTS = {
     "biased": Fault({"offset": 30}, "RMSE on the probes", per_second=5),
     "wrong shape": Fault({"mode": "shape"}, "another shape"),
     "flaky": Fault({"mode": "flaky"}, "5xx", per_second=25, shares=(20,)),
+    "never healthy": Fault(
+        {"mode": "never_healthy"}, "did not pass the ping health check"
+    ),  # after StartupTimeoutSeconds
 }
 
 
@@ -82,7 +88,7 @@ def ran(deployed: Deployed) -> Iterator[Run]:
         running: dict[str, Future[Seen]] = {
             name: pool.submit(run, deployed, new_fleet(), fault) for name, fault in FAULTS.items()
         }
-        yield lambda name: running[name].result(280)
+        yield lambda name: running[name].result(500)
 
 
 @pytest.mark.parametrize("name", FAULTS)
