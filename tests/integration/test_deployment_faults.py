@@ -28,7 +28,6 @@ from tests.integration.deployments import (
 from tests.packages import approve, fleet_items
 from tests.traffic import Traffic
 
-
 # Everything of a module runs at once: on a busy machine the first test waits for much of it.
 pytestmark = pytest.mark.timeout(600)
 
@@ -52,9 +51,8 @@ FAULTS = {
     "biased": Fault({"offset": 30}, "RMSE on the probes", per_second=5),
     "wrong shape": Fault({"mode": "shape"}, "another shape"),
     "flaky": Fault({"mode": "flaky"}, "5xx", per_second=25, shares=(20,)),
-    "never healthy": Fault(
-        {"mode": "never_healthy"}, "did not pass the ping health check"
-    ),  # after StartupTimeoutSeconds
+    # After StartupTimeoutSeconds, so it comes last.
+    "never healthy": Fault({"mode": "never_healthy"}, "did not pass the ping health check"),
 }
 
 
