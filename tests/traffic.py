@@ -21,7 +21,7 @@ FIRST_UNIT = 1001
 
 @dataclass
 class Answered:
-    """One request: when it was sent (monotonic seconds), by which variant it was answered, or why not."""
+    """One request: when it was sent (seconds since the epoch), by which variant it was answered, or why not."""
 
     sent: float
     variant: str | None
@@ -63,7 +63,7 @@ class Traffic:
         runtime = self.deployed.client("sagemaker-runtime")
         body, due = rows(FIRST_UNIT, 60).encode(), time.monotonic()
         while not self._stop.is_set():
-            sent = time.monotonic()
+            sent = time.time()
             try:
                 answer = runtime.invoke_endpoint(EndpointName=self.endpoint, ContentType="text/csv", Body=body)
                 self.answered.append(Answered(sent, answer["InvokedProductionVariant"], _wrong(answer)))
