@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from localcloud.containers.images import ImageMap
-from localcloud.containers.processes import ProcessRuntime
+from localcloud.containers.processes import ContainerSpec, ProcessRuntime
 from localcloud.errors import ValidationException
 from localcloud.jobs import transform_records as records
 from localcloud.jobs.logs import Logs
@@ -112,6 +112,19 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
 def fleet(platform: Platform, deaths: list[int], seconds: float = 20.0, **environment: str) -> Fleet:
     served = {"Image": "test/model-server:1", "Environment": environment, "RoleArn": "r"}
     return Fleet(platform, SCOPE, Serving("f", served, "g", "p", startup_seconds=seconds), deaths.append)
+
+
+def test_servers_start_on_their_own_and_not_from_a_warm_parent(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs: list[ContainerSpec] = []
+    start = platform.runtime.start
+    monkeypatch.setattr(platform.runtime, "start", lambda spec, log: start((specs.append(spec), spec)[1], log))
+    served = fleet(platform, [])
+    served.start(1)
+    assert served.wait_healthy(time.monotonic() + 60) is None
+    served.stop()
+    assert [spec.warm for spec in specs] == [False]
 
 
 def test_a_server_that_never_answers_its_ping_is_given_up(platform: Platform) -> None:

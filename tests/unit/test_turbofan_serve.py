@@ -98,6 +98,14 @@ def test_it_answers_on_its_port_over_connections_that_stay_open(start: Start, mo
     assert server.log.read_text() == ""
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_it_is_ready_after_less_than_a_second_of_the_processor(start: Start, model: Path) -> None:
+    # Not of the clock, which on a busy machine says nothing of the server; `make bench` measures that.
+    server = start().wait()
+    user, system = Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    assert (int(user) + int(system)) / os.sysconf("SC_CLK_TCK") < 1.0
+
+
 def test_a_failed_request_is_a_line_in_the_log(start: Start, model: Path) -> None:
     server = start().wait()
     answer = server.invoke(b"1,2,3")
