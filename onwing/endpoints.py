@@ -119,11 +119,24 @@ def alarms(target: Target, stack: Stack) -> list[Alarm]:
         Alarm(item["AlarmName"], item.get("StateReason", ""), item["StateUpdatedTimestamp"])
         for page in pages
         for item in page.get("MetricAlarms", [])
-        if item["AlarmName"] in own
-        # A variant's alarm that does not act yet is for a model that is still being deployed, and has seen no data.
-        or (variants.fullmatch(item["AlarmName"]) and item.get("ActionsEnabled", True))
+        if item["AlarmName"] in own or (variants.fullmatch(item["AlarmName"]) and _means_something(item))
     ]
     return sorted(found, key=lambda alarm: alarm.since, reverse=True)
+
+
+def _means_something(alarm: Mapping[str, Any]) -> bool:
+    """False for an alarm that does not act yet: its model is being deployed.
+
+    False as well for one that takes missing data for a fault and has existed for less time than it looks back: it is
+    on until its first data come.
+    """
+    if not alarm.get("ActionsEnabled", True):
+        return False
+    if alarm.get("TreatMissingData") != "breaching":
+        return True
+    looks_back = timedelta(seconds=alarm["Period"] * alarm["EvaluationPeriods"])
+    made: datetime = alarm["AlarmConfigurationUpdatedTimestamp"]
+    return datetime.now(UTC) - made >= looks_back
 
 
 def _names(target: Target, stack: Stack, fleet: str | None) -> list[str]:

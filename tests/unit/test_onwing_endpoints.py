@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -119,6 +119,30 @@ def test_the_table_shows_champion_challenger_and_figures() -> None:
     assert "v8 is being deployed (canary), phase canary, 10 % of the traffic" in said
     assert "alarm onwing-FD001-v8-errors-5xx" in said
     assert "onwing deployments watch" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [
+        ({}, True),
+        ({"ActionsEnabled": False}, False),
+        ({"TreatMissingData": "breaching", "seconds": 100}, False),
+        ({"TreatMissingData": "breaching", "seconds": 400}, True),
+        ({"TreatMissingData": "notBreaching", "seconds": 100}, True),
+    ],
+)
+def test_an_alarm_that_cannot_know_yet_is_not_shown(more: dict[str, Any], shown: bool) -> None:
+    alarm = {
+        "AlarmName": "onwing-FD001-v8-silent",
+        "StateUpdatedTimestamp": at(5),
+        "Period": 60,
+        "EvaluationPeriods": 5,
+        "AlarmConfigurationUpdatedTimestamp": datetime.now(UTC) - timedelta(seconds=more.get("seconds", 0)),
+        **more,
+    }
+    fakes = clients()
+    fakes["cloudwatch"].answers["describe_alarms"] = {"MetricAlarms": [alarm]}
+    assert bool(endpoints.alarms(target_with(**fakes), STACK)) is shown
 
 
 def test_no_endpoints_say_how_to_get_one() -> None:
