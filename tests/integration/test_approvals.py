@@ -127,3 +127,21 @@ def test_person_who_rejects_stops_the_deployment_under_way(deployed: Deployed, f
     acted_upon(deployed, package, fleet)
     assert started(deployed, fleet, "Rollback") == [name]
     assert sorted(started(deployed, fleet)) == [f"{fleet}-v1-1", f"{fleet}-v2-1"]
+
+
+def test_champion_that_is_rejected_and_approved_again_just_goes_on_serving(deployed: Deployed, fleet: str) -> None:
+    package = deploy_first(deployed, fleet)
+    before = fleet_items(deployed, fleet)["DEPLOYMENT"]["champion"]
+    deployed.client("sagemaker").update_model_package(ModelPackageArn=package, ModelApprovalStatus="Rejected")
+    assert f"onwing rollback {fleet}" in deployed.alert(f"{fleet} v1", "champion_rejected")["Message"]
+    acted_upon(deployed, package, fleet)
+
+    approve(deployed, package)
+
+    output = ended(deployed, package, 2)["output"]
+    assert (output["outcome"], "champion already" in output["reason"]) == ("withdrawn", True)
+    items = fleet_items(deployed, fleet)
+    assert items["DEPLOYMENT"]["champion"] == before
+    assert "LOCK" not in items
+    assert weights(deployed, fleet) == {"v1": 1}
+    assert started(deployed, fleet, "Rollback") == []
