@@ -72,6 +72,8 @@ def _already(
 def _plan(package: Package, state: Deployment, chosen: Mapping[str, Any]) -> list[str]:
     """What will happen, in a line or two."""
     lines = []
+    if state.champion is not None and state.champion.version == package.version and state.under_way is None:
+        return [f"v{package.version} is the champion of {package.fleet} already"]
     if state.under_way is not None:
         lines.append(f"v{state.under_way.version} is being deployed; v{package.version} waits until that has ended")
     if state.champion is None:

@@ -143,6 +143,13 @@ def test_a_package_that_was_rejected_may_be_approved_and_says_why_it_was() -> No
     assert "It was rejected before: errors-5xx" in text(context)
 
 
+def test_a_champion_that_was_rejected_stays_what_it_is() -> None:
+    table = control_table(("DEPLOYMENT", {"champion": served(8)}))
+    context = context_with(sagemaker=registry("Rejected", "by mistake"), dynamodb=table)
+    assert run(context) is Exit.OK
+    assert "v8 is the champion of FD001 already" in text(context)
+
+
 def test_the_champion_is_not_approved_again() -> None:
     sagemaker = registry("Approved")
     table = control_table(("DEPLOYMENT", {"champion": served(8, since="2026-11-23T08:00:00Z")}))
