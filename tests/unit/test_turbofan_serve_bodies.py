@@ -120,7 +120,7 @@ rows = st.lists(st.one_of(st.just("1.25"), st.just("1.25"), fields), min_size=25
 @given(st.lists(rows, min_size=1, max_size=4), st.sampled_from([",", " ", "\t", ", "]), st.sampled_from(["\n", " \n"]))
 def test_the_quick_way_reads_what_the_slow_way_reads(table: list[list[str]], separator: str, line_end: str) -> None:
     body = "".join(separator.join(row) + line_end for row in table).encode()
-    quick = bodies._read_fast(body)
+    quick = bodies._read_block(body)
     if quick is not None:
         slow = [bodies._read_line(number, line) for number, line in enumerate(body[:-1].split(b"\n"), start=1)]
         np.testing.assert_array_equal(quick, np.array(slow))
@@ -128,7 +128,7 @@ def test_the_quick_way_reads_what_the_slow_way_reads(table: list[list[str]], sep
 
 def test_the_quick_way_takes_the_official_format() -> None:
     for body in (as_csv(BOTH), as_csv(BOTH, " "), as_csv(BOTH, "\t"), as_csv(BOTH, " ").replace(b"\n", b"  \n")):
-        assert bodies._read_fast(body + b"\n") is not None
+        assert bodies._read_block(body + b"\n") is not None
 
 
 def test_bodies_of_many_blocks_are_read_whole_and_lines_are_counted_through() -> None:

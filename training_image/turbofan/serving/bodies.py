@@ -1,8 +1,8 @@
 """Bodies of requests become raw rows of engines, or an error that says what is wrong and where.
 
-Reading numbers is most of what a request costs, so it is done twice: quickly, by a JSON decoder in C, for a body with
-nothing wrong in it; line by line for one that the quick way did not take, to find the very line and column. Values are
-not held to the ranges of `cmapss`: what an engine really measured must be answered, and seen by the drift monitor.
+Reading numbers is much of what a request costs, so it is done twice: quickly, by a JSON parser in C++, where nothing is
+odd; line by line where the quick way gave up, to find the very line and column. Values are not held to the ranges of
+`cmapss`: what an engine really measured must be answered, and seen by the drift monitor.
 """
 
 from __future__ import annotations
@@ -90,9 +90,7 @@ def read_csv(body: bytes) -> Engines:
     body += b"\n"
     if b"\r" in body:
         body = body.replace(b"\r\n", b"\n")
-    raw = _read_fast(body)
-    if raw is None:
-        raw = np.array([_read_line(number, line) for number, line in enumerate(body[:-1].split(b"\n"), start=1)])
+    raw = _read_lines(body)
 
     def place(row: int, column: int) -> str:
         return f"line {row + 1}, column {COLUMNS[column]}"
@@ -167,21 +165,24 @@ def _wrong_width(found: int) -> str:
     return f"there {'is' if found == 1 else 'are'} {found} column{'' if found == 1 else 's'} instead of {WIDTH}"
 
 
-def _read_fast(body: bytes) -> Floats | None:
-    """All rows (n, 26) of lines that each end with a line feed, or None if anything is odd about them."""
-    blocks = []
-    start = 0
+def _read_lines(body: bytes) -> Floats:
+    """All rows (n, 26) of lines that each end with a line feed."""
+    blocks: list[Floats] = []
+    start, line = 0, 1
     while start < len(body):
         end = body.find(b"\n", start + BLOCK) + 1 or len(body)
-        block = _read_block(body[start:end])
-        if block is None:
-            return None
-        blocks.append(block)
-        start = end
+        block = body[start:end]
+        rows = _read_block(block)
+        if rows is None:
+            lines = block[:-1].split(b"\n")
+            rows = np.array([_read_line(number, text) for number, text in enumerate(lines, start=line)])
+        blocks.append(rows)
+        start, line = end, line + len(rows)
     return np.concatenate(blocks)
 
 
 def _read_block(block: bytes) -> Floats | None:
+    """The rows of some of the lines, or None if anything is odd about them."""
     commas = block.count(b",")
     if (commas and (b" " in block or b"\t" in block)) or b"[" in block:
         return None
