@@ -69,17 +69,14 @@ class Run:
     @property
     def running(self) -> bool:
         """Whether it goes on."""
-        return self.status in ("RUNNING", "PENDING_REDRIVE")
+        return self.status in progress.RUNNING
 
     @property
     def outcome(self) -> str | None:
         """promoted, rolled_back, refused, recovered, …; failed, timed_out or aborted; None while it runs."""
-        if self.running:
-            return None
-        if self.status == "SUCCEEDED":
-            return str(self.output.get("outcome", "succeeded"))
         # The rollback machine stops a deployment that it takes back; anybody else who stops one just aborts it.
-        return "rolled_back" if self.error == STOPPED_BY_ROLLBACK else self.status.lower()
+        stopped = not self.running and self.error == STOPPED_BY_ROLLBACK
+        return "rolled_back" if stopped else progress.outcome(self.status, self.output)
 
     @property
     def exit_code(self) -> Exit:

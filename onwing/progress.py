@@ -40,6 +40,16 @@ class Visit:
     errors: tuple[str, ...] = ()
 
 
+RUNNING = ("RUNNING", "PENDING_REDRIVE")
+
+
+def outcome(status: str, output: Mapping[str, Any]) -> str | None:
+    """What an execution came to, in its own word if it succeeded; failed, timed_out or aborted; None while it runs."""
+    if status in RUNNING:
+        return None
+    return str(output.get("outcome", "succeeded")) if status == "SUCCEEDED" else status.lower()
+
+
 @dataclass(frozen=True)
 class Progress:
     """An execution at one moment."""
@@ -59,16 +69,12 @@ class Progress:
     @property
     def running(self) -> bool:
         """Whether it goes on."""
-        return self.status in ("RUNNING", "PENDING_REDRIVE")
+        return self.status in RUNNING
 
     @property
     def outcome(self) -> str | None:
         """registered, gate_missed, superseded, unchanged, …; failed, timed_out or aborted; None while it runs."""
-        if self.running:
-            return None
-        if self.status == "SUCCEEDED":
-            return str(self.output.get("outcome", "succeeded"))
-        return self.status.lower()
+        return outcome(self.status, self.output)
 
     @property
     def exit_code(self) -> Exit:
