@@ -288,3 +288,5 @@ def test_deployment_that_runs_is_stopped_and_one_that_is_aborted_is_rolled_back_
     outcomes = [(record["kind"], record["outcome"]) for record in history(deployed, fleet)]
     assert sorted(outcomes) == [("deployment", "rolled_back")] * 2 + [("rollback", "rolled_back")] * 2
     assert any("ended ABORTED" in record["reason"] for record in history(deployed, fleet))
+    # The rollback writes the record of a deployment that could not do so itself.
+    assert all(record["first_traffic_at"] for record in history(deployed, fleet) if record["kind"] == "deployment")
