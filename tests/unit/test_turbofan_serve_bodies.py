@@ -141,27 +141,6 @@ def test_bodies_of_many_blocks_are_read_whole_and_lines_are_counted_through() ->
     assert refused(read_csv, b"\n".join(lines))[::2] == ("number", "line 999, column s1")
 
 
-def test_parts_are_whole_engines_and_together_the_body() -> None:
-    lives = [900, 40, 4000, 1, 2500, 700]  # one longer than a part
-    histories = engines(*lives)
-    parts = list(bodies.read_parts(bodies.CSV, as_csv(np.vstack(histories))))
-    assert len(parts) > 2
-    assert [unit for part in parts for unit in part.units] == [1, 2, 3, 4, 5, 6]
-    assert [cycle for part in parts for cycle in part.cycles] == lives
-    np.testing.assert_array_equal(np.vstack([part.raw for part in parts]), np.vstack(histories))
-
-
-def test_what_is_wrong_in_a_later_part_is_found_where_it_stands() -> None:
-    histories = engines(*[500] * 20)
-    several = [*histories[:15], histories[0], *histories[15:]]
-    code, message, where = refused(lambda body: list(bodies.read_parts(bodies.CSV, body)), as_csv(np.vstack(several)))
-    assert (code, where) == ("unit_sequence", "line 7501, column unit")
-    assert "began in line 1:" in message
-    histories[18][7, 1] = 3
-    code, _, where = refused(lambda body: list(bodies.read_parts(bodies.CSV, body)), as_csv(np.vstack(histories)))
-    assert (code, where) == ("cycle_sequence", "line 9008, column cycle")
-
-
 # --- application/json ---
 
 

@@ -10,18 +10,21 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 
 from turbofan.features import Floats, Floats32, Ints
 from turbofan.serving import media
-from turbofan.serving.bodies import CSV, JSON, Engines, RequestError, read, read_parts
+from turbofan.serving.bodies import CSV, JSON, Engines, RequestError, read
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+T = TypeVar("T")
 
 MIB = 1 << 20
 # What is larger goes to another thread, so that it does not hold up /ping and other requests. What is smaller takes
@@ -35,15 +38,6 @@ INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
 
 class _ClientGone(Exception):
     """Nobody waits for the answer any more."""
-
-
-class Prediction(NamedTuple):
-    """One engine's RUL in cycles after `cycle`, and how many of its rows fly in a regime that training never saw."""
-
-    unit: int
-    cycle: int
-    rul: float
-    unseen: int
 
 
 class Model(Protocol):
@@ -63,8 +57,7 @@ class App:
         """`most_bytes`: the largest body that is read; `threads`: how many large requests are worked on at once."""
         self._model = model
         self._most_bytes = most_bytes
-        self._large = ThreadPoolExecutor(threads, "large")
-        self._inference = ThreadPoolExecutor(threads, "inference")
+        self._threads = ThreadPoolExecutor(threads, "large")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request (ASGI)."""
@@ -101,32 +94,22 @@ class App:
         given = media.of_body(_text(headers, b"content-type"), _text(headers, b"content-encoding"))
         wanted = media.of_answer(_text(headers, b"accept"))
         body = await self._body(headers, receive)
-        loop = asyncio.get_running_loop()
-        if len(body) > BYTES_IN_PLACE:
-            found = await loop.run_in_executor(self._large, self._answer_large, given, body)
-        else:
-            engines = read(given, body)
-            if len(engines.offsets) - 1 <= ENGINES_IN_PLACE:
-                found = self._predict(engines)
-            else:
-                found = await loop.run_in_executor(self._inference, self._predict, engines)
-        answer = (_as_csv if wanted == CSV else _as_json)(found)
-        total = sum(prediction.unseen for prediction in found)
-        return answer, wanted, [(ATTRIBUTES, b"unseen_regime_rows=%d" % total)] if total else []
-
-    def _answer_large(self, kind: str, body: bytes) -> list[Prediction]:
-        """Engines that have been read are worked on while the next are read."""
-        parts = [self._inference.submit(self._predict, engines) for engines in read_parts(kind, body)]
-        return [prediction for part in parts for prediction in part.result()]
-
-    def _predict(self, engines: Engines) -> list[Prediction]:
-        inputs, unseen = self._model.prepare(engines.raw, engines.offsets)
-        rul = self._model.infer(inputs, engines.offsets)
+        engines, inputs, unseen = await self._do(partial(self._read, given, body), len(body) <= BYTES_IN_PLACE)
+        infer = partial(self._model.infer, inputs, engines.offsets)
+        rul = await self._do(infer, len(engines.offsets) - 1 <= ENGINES_IN_PLACE)
         if not np.isfinite(rul).all():
             unit = engines.units[int(np.argmin(np.isfinite(rul)))]
             raise RequestError(500, "model", "the model gave no finite RUL: deploy another version", f"engine {unit}")
-        rounded = [round(cycles, DECIMALS) for cycles in rul.tolist()]
-        return [Prediction(*each) for each in zip(engines.units, engines.cycles, rounded, unseen.tolist(), strict=True)]
+        answer = (_as_csv if wanted == CSV else _as_json)(engines, rul, unseen)
+        total = int(unseen.sum())
+        return answer, wanted, [(ATTRIBUTES, b"unseen_regime_rows=%d" % total)] if total else []
+
+    async def _do(self, action: Callable[[], T], in_place: bool) -> T:
+        return action() if in_place else await asyncio.get_running_loop().run_in_executor(self._threads, action)
+
+    def _read(self, kind: str, body: bytes) -> tuple[Engines, Floats32, Ints]:
+        engines = read(kind, body)
+        return engines, *self._model.prepare(engines.raw, engines.offsets)
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         """The whole body; what is over the limit is refused unread. Raises RequestError, status 413."""
@@ -156,18 +139,19 @@ def _text(headers: dict[bytes, bytes], name: bytes) -> str:
     return headers.get(name, b"").decode("latin-1")
 
 
-def _as_json(found: list[Prediction]) -> bytes:
+def _as_json(engines: Engines, rul: Floats, unseen: Ints) -> bytes:
     predictions: list[dict[str, float]] = []
-    for unit, cycle, rul, unseen in found:
-        prediction = {"unit": unit, "cycle": cycle, "rul": rul}
-        if unseen:
-            prediction["unseen_regime_rows"] = unseen
+    for unit, cycle, cycles, rows in zip(engines.units, engines.cycles, rul.tolist(), unseen.tolist(), strict=True):
+        prediction = {"unit": unit, "cycle": cycle, "rul": round(cycles, DECIMALS)}
+        if rows:
+            prediction["unseen_regime_rows"] = rows
         predictions.append(prediction)
     return msgspec.json.encode({"predictions": predictions})
 
 
-def _as_csv(found: list[Prediction]) -> bytes:
-    return "".join(f"{unit},{cycle},{rul}\n" for unit, cycle, rul, _ in found).encode()
+def _as_csv(engines: Engines, rul: Floats, unseen: Ints) -> bytes:
+    answers = zip(engines.units, engines.cycles, rul.tolist(), strict=True)
+    return "".join(f"{unit},{cycle},{round(cycles, DECIMALS)}\n" for unit, cycle, cycles in answers).encode()
 
 
 def _error(code: str, message: str, where: str) -> bytes:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 
@@ -25,8 +24,6 @@ CSV, JSON = "text/csv", "application/json"
 WIDTH = len(COLUMNS)
 MOST_COUNT = 2**31 - 1  # unit and cycle numbers: far beyond any engine's life, and exact wherever the answer is read
 
-# Rows that are handed on before the rest of a body is read: enough to keep inference busy meanwhile.
-PART_ROWS = 3000
 BLOCK = 64 << 10  # bytes read at a time: what is made of them stays in the processor's cache, which halves the time
 
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -85,55 +82,28 @@ def read(kind: str, body: bytes) -> Engines:
     return read_csv(body) if kind == CSV else read_json(body)
 
 
-def read_parts(kind: str, body: bytes) -> Iterator[Engines]:
-    """The same, several engines at a time where the type allows it, so that they can be worked on meanwhile."""
-    return _csv_parts(body, PART_ROWS) if kind == CSV else iter([read_json(body)])
-
-
 def read_csv(body: bytes) -> Engines:
     """Rows of 26 numbers, separated by commas or by blanks; an engine's rows stand together."""
-    [engines] = _csv_parts(body, sys.maxsize)
-    return engines
-
-
-def _csv_parts(body: bytes, part_rows: int) -> Iterator[Engines]:
-    """Whole engines of at least `part_rows` rows together, but for the last part."""
     body = body.rstrip()
     if not body:
         raise _bad("empty", "there are no rows: send 26 numbers a line", "the body")
     body += b"\n"
     if b"\r" in body:
         body = body.replace(b"\r\n", b"\n")
-    first_lines: dict[float, int] = {}
-    held: list[Floats] = []
-    line = 1
-    for block in _read_lines(body):
-        held.append(block)
-        if sum(map(len, held)) < part_rows:
-            continue
-        raw = np.concatenate(held)
-        last = int(engine_offsets(raw[:, UNIT])[-2])  # the last engine may go on in the next block
-        held = [raw[last:]]
-        if last:
-            yield _csv_engines(raw[:last], line, first_lines)
-            line += last
-    yield _csv_engines(np.concatenate(held), line, first_lines)
-
-
-def _csv_engines(raw: Floats, line: int, first_lines: dict[float, int]) -> Engines:
-    """The engines of rows that begin at a line; `first_lines`: where those before them began, and then these."""
+    raw = _read_lines(body)
 
     def place(row: int, column: int) -> str:
-        return f"line {line + row}, column {COLUMNS[column]}"
+        return f"line {row + 1}, column {COLUMNS[column]}"
 
     offsets = engine_offsets(raw[:, UNIT])
     _check_counts(raw, offsets, place)
+    first_rows: dict[float, int] = {}
     for row in offsets[:-1].tolist():
-        first = first_lines.setdefault(raw[row, UNIT], line + row)
-        if first != line + row:
+        first = first_rows.setdefault(raw[row, UNIT], row)
+        if first != row:
             raise _bad(
                 "unit_sequence",
-                f"engine {raw[row, UNIT]:.0f} comes again, its rows began in line {first}: keep each engine's rows "
+                f"engine {raw[row, UNIT]:.0f} comes again, its rows began in line {first + 1}: keep each engine's rows "
                 "together",
                 place(row, UNIT),
             )
@@ -195,8 +165,9 @@ def _wrong_width(found: int) -> str:
     return f"there {'is' if found == 1 else 'are'} {found} column{'' if found == 1 else 's'} instead of {WIDTH}"
 
 
-def _read_lines(body: bytes) -> Iterator[Floats]:
-    """The rows (n, 26) of lines that each end with a line feed, a block at a time."""
+def _read_lines(body: bytes) -> Floats:
+    """All rows (n, 26) of lines that each end with a line feed."""
+    blocks: list[Floats] = []
     start, line = 0, 1
     while start < len(body):
         end = body.find(b"\n", start + BLOCK) + 1 or len(body)
@@ -205,8 +176,9 @@ def _read_lines(body: bytes) -> Iterator[Floats]:
         if rows is None:
             lines = block[:-1].split(b"\n")
             rows = np.array([_read_line(number, text) for number, text in enumerate(lines, start=line)])
-        yield rows
+        blocks.append(rows)
         start, line = end, line + len(rows)
+    return np.concatenate(blocks)
 
 
 def _read_block(block: bytes) -> Floats | None:
