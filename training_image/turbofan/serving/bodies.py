@@ -184,28 +184,45 @@ def _read_lines(body: bytes) -> Floats:
 def _read_block(block: bytes) -> Floats | None:
     """The rows of some of the lines, or None if anything is odd about them."""
     commas = block.count(b",")
-    if (commas and (b" " in block or b"\t" in block)) or b"[" in block:
+    blanks = b" " in block or b"\t" in block
+    if (commas and blanks) or b"[" in block:
         return None
-    text = np.frombuffer(block, np.uint8)
-    newline = text == _LINE_FEED
-    separator = newline | (text == _COMMA if commas else (text == _SPACE) | (text == _TAB))
-    ends = np.flatnonzero(separator[1:] & ~separator[:-1]) + 1  # of fields
-    lines = np.flatnonzero(newline)
-    last, first = ends[WIDTH - 1 :: WIDTH], ends[WIDTH::WIDTH]  # each line's last field, and the next one's first
-    if len(ends) != WIDTH * len(lines) or (lines < last).any() or (lines[:-1] > first).any():
+    array = _commas_only(block, commas) if commas else _blanks_only(block)
+    if array is None:
         return None
-    if commas not in (0, (WIDTH - 1) * len(lines)):
-        return None
-    # As one JSON array, because a JSON parser that fills a buffer of doubles is six times as fast as numpy's readers.
-    array = text.copy()
-    array[ends[:-1]] = _COMMA
+    # A JSON parser that fills a buffer of doubles is six times as fast as numpy's readers.
     try:
-        parsed = simdjson.Parser().parse(b"[" + array.tobytes() + b"]")
+        parsed = simdjson.Parser().parse(b"[" + array + b"]")
         assert isinstance(parsed, simdjson.Array)
         values = parsed.as_buffer(of_type="d")
     except (ValueError, TypeError, RuntimeError):  # no number; no number at all; an integer beyond 64 bits
         return None
     return np.frombuffer(values).reshape(-1, WIDTH)
+
+
+def _commas_only(block: bytes, commas: int) -> bytes | None:
+    """Lines with commas as the inside of one JSON array, or None if some line has not as many as it should."""
+    text = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(text == _LINE_FEED) + 1
+    if commas != (WIDTH - 1) * len(ends):
+        return None
+    counts = np.add.reduceat(text == _COMMA, np.concatenate(([0], ends[:-1])), dtype=np.int64)
+    return None if (counts != WIDTH - 1).any() else block[:-1].replace(b"\n", b",")
+
+
+def _blanks_only(block: bytes) -> bytes | None:
+    """Lines with blanks or tabs as the inside of one JSON array, or None if some line has not 26 fields."""
+    text = np.frombuffer(block, np.uint8)
+    newline = text == _LINE_FEED
+    separator = newline | (text == _SPACE) | (text == _TAB)
+    ends = np.flatnonzero(separator[1:] & ~separator[:-1]) + 1  # of fields
+    lines = np.flatnonzero(newline)
+    last, first = ends[WIDTH - 1 :: WIDTH], ends[WIDTH::WIDTH]  # each line's last field, and the next one's first
+    if len(ends) != WIDTH * len(lines) or (lines < last).any() or (lines[:-1] > first).any():
+        return None
+    array = text.copy()
+    array[ends[:-1]] = _COMMA
+    return array.tobytes()
 
 
 def _read_line(number: int, line: bytes) -> list[float]:
