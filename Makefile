@@ -71,7 +71,7 @@ test: setup lint .venvs/sdk/.stamp ## Every test (CMAPSS_DIR names the real data
 	@$(BIN)/pytest -q -n $(WORKERS) tests/unit tests/statemachines
 	@echo "==> Integration and faults, on the embedded cloud"
 	@$(BIN)/pytest -q -n $(WORKERS) --dist loadscope tests/integration tests/faults
-	@echo "==> End to end, with the training image's code (about 5 minutes)"
+	@echo "==> End to end, with the training image's code (about 8 minutes)"
 	@$(BIN)/pytest -q -n $(WORKERS) tests/e2e
 
 unit: setup ## Unit and state machine tests only
