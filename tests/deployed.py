@@ -37,6 +37,8 @@ PARAMETERS = {
     "MetricDelaySeconds": 1,
     "EndpointPollSeconds": 1,
     "StartupTimeoutSeconds": 60,
+    "DeliveryDelaySeconds": 1,
+    "RetrainCooldownSeconds": 3600,
     "LatencyLimitMs": 600,  # the machine may be busy: a good model must not seem slow
 }
 
@@ -198,16 +200,18 @@ env = {{ STUB_PLANS = "{plans}" }}
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
         inbox = cloud.client("sqs").create_queue(QueueName="inbox")["QueueUrl"]
         arn = cloud.client("sqs").get_queue_attributes(QueueUrl=inbox, AttributeNames=["QueueArn"])["Attributes"]
-        topic_may_send = {
+        topics = [outputs["AlertsTopicArn"], outputs["CriticalAlertsTopicArn"]]
+        topics_may_send = {
             "Effect": "Allow",
             "Principal": {"Service": "sns.amazonaws.com"},
             "Action": "sqs:SendMessage",
             "Resource": arn["QueueArn"],
-            "Condition": {"ArnEquals": {"aws:SourceArn": outputs["AlertsTopicArn"]}},
+            "Condition": {"ArnEquals": {"aws:SourceArn": topics}},
         }
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [topic_may_send]})
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [topics_may_send]})
         cloud.client("sqs").set_queue_attributes(QueueUrl=inbox, Attributes={"Policy": policy})
-        cloud.client("sns").subscribe(TopicArn=outputs["AlertsTopicArn"], Protocol="sqs", Endpoint=arn["QueueArn"])
+        for topic in topics:
+            cloud.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn["QueueArn"])
         yield Deployed(cloud, outputs, plans, inbox)
 
 
