@@ -50,7 +50,7 @@ from onwing.watch import Watcher, document, follow
 EXIT_CODES = (
     "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 not found or not deployed · "
     "4 the model missed the gate, was refused or rolled back · 5 ended without a model (superseded, unchanged) · "
-    "6 waited too long · 130 interrupted"
+    "6 waited too long · 7 drift found · 8 too little or unreadable data to tell · 130 interrupted"
 )
 
 app = typer.Typer(

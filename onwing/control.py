@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 from onwing.stack import Stack
 from onwing.target import Target
@@ -94,23 +94,41 @@ def fleet(target: Target, stack: Stack, name: str) -> FleetRecord:
 
 
 def _file(role: str, text: str) -> AcceptedFile:
-    document = json.loads(text)
+    found = json.loads(text)
     return AcceptedFile(
         role=role,
-        name=document["name"],
-        key=document["key"],
-        version_id=document["version_id"],
-        sha256=document["sha256"],
-        simulated=bool(document.get("simulated", False)),
-        rows=document.get("rows"),
-        engines=document.get("engines"),
+        name=found["name"],
+        key=found["key"],
+        version_id=found["version_id"],
+        sha256=found["sha256"],
+        simulated=bool(found.get("simulated", False)),
+        rows=found.get("rows"),
+        engines=found.get("engines"),
     )
 
 
+Made = TypeVar("Made")
+
+
+def made(kind: type[Made], document: Mapping[str, Any]) -> Made:
+    """A dataclass out of those members of a document that it knows."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in document.items() if name in names})
+
+
+def document(text: Any) -> dict[str, Any] | None:
+    """A document out of an attribute that holds JSON text; None where there is none."""
+    found = json.loads(text) if isinstance(text, str) and text else None
+    return found if isinstance(found, dict) else None
+
+
 def items(
-    target: Target, stack: Stack, partition: str, *, prefix: str = "", newest_first: bool = False
+    target: Target, stack: Stack, partition: str, *, prefix: str = "", after: str = "", newest_first: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """The items of a partition whose sort keys begin with `prefix`, in the order of these keys or the other way."""
+    """The items of a partition in the order of their sort keys, or the other way.
+
+    Of all of them: those whose keys begin with `prefix`, or come `after` a key.
+    """
     from boto3.dynamodb.types import TypeDeserializer
 
     decode = TypeDeserializer().deserialize
@@ -118,6 +136,9 @@ def items(
     if prefix:
         condition += " AND begins_with(sk, :prefix)"
         values[":prefix"] = {"S": prefix}
+    elif after:
+        condition += " AND sk > :after"
+        values[":after"] = {"S": after}
     pages = (
         target.client("dynamodb")
         .get_paginator("query")

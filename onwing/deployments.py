@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from onwing import control
 from onwing.stack import Stack
@@ -119,9 +118,9 @@ def read(target: Target, stack: Stack, fleet: str) -> Deployment:
     )
     return Deployment(
         fleet,
-        champion=_served(_json(found.get("champion"))),
-        predecessor=_served(_json(found.get("predecessor"))),
-        under_way=_under_way(_json(found.get("under_way"))),
+        champion=_served(control.document(found.get("champion"))),
+        predecessor=_served(control.document(found.get("predecessor"))),
+        under_way=_under_way(control.document(found.get("under_way"))),
         monitored=bool(found.get("monitored", False)),
     )
 
@@ -150,13 +149,13 @@ def lock_owner(target: Target, stack: Stack, fleet: str) -> str:
 def history(target: Target, stack: Stack, fleet: str, *, limit: int = 20) -> list[Record]:
     """The newest `limit` records of a fleet, newest first."""
     found = control.items(target, stack, partition_key(fleet), prefix="HISTORY#", newest_first=True)
-    return [record(fleet, _json(item.get("record")) or {}) for item in islice(found, limit)]
+    return [record(fleet, control.document(item.get("record")) or {}) for item in islice(found, limit)]
 
 
 def record(fleet: str, document: Mapping[str, Any]) -> Record:
     """A record out of its document: an item of the history, or the output of a machine."""
     found = {"kind": "deployment", "outcome": "", "reason": "", **document, "fleet": document.get("fleet", fleet)}
-    return _made(Record, found)
+    return control.made(Record, found)
 
 
 def approval_key(version: int) -> str:
@@ -184,26 +183,12 @@ def partition_key(fleet: str) -> str:
     return f"FLEET#{fleet}"
 
 
-Made = TypeVar("Made")
-
-
-def _made(kind: type[Made], document: Mapping[str, Any]) -> Made:
-    """A dataclass out of those members of a document that it knows."""
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in document.items() if name in names})
-
-
 def _served(document: Mapping[str, Any] | None) -> Served | None:
-    return _made(Served, document) if document and "version" in document else None
+    return control.made(Served, document) if document and "version" in document else None
 
 
 def _under_way(document: Mapping[str, Any] | None) -> UnderWay | None:
     if not document or "execution" not in document:
         return None
     nested = {name: _served(document.get(name)) for name in ("challenger", "fallback")}
-    return _made(UnderWay, {"version": 0, "mode": "", "phase": "", **document, **nested})
-
-
-def _json(text: Any) -> dict[str, Any] | None:
-    found = json.loads(text) if isinstance(text, str) and text else None
-    return found if isinstance(found, dict) else None
+    return control.made(UnderWay, {"version": 0, "mode": "", "phase": "", **document, **nested})

@@ -30,6 +30,8 @@ class Exit(IntEnum):
     GATE_MISSED = 4  # the run ended properly; the model was not good enough
     NO_MODEL = 5  # the run ended properly without a model: superseded, or nothing new to train on
     TIMED_OUT = 6  # waited as long as told; the run goes on
+    DRIFT = 7  # monitoring found violations
+    UNJUDGED = 8  # monitoring could not tell: too few engines, or a capture that cannot be read
     INTERRUPTED = 130
 
 

@@ -1,4 +1,4 @@
-"""Executions of the machines for what serves (deployment, rollback, backup, recovery): start, find, look, wait."""
+"""Executions of the machines for what serves (deployment, rollback, monitoring, …): start, find, look, wait."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ MACHINES = {
     "rollback": "RollbackStateMachineArn",
     "backup": "BackupStateMachineArn",
     "recovery": "RecoveryStateMachineArn",
+    "monitoring": "MonitoringStateMachineArn",
 }
 POLL_SECONDS = 1.0
 MEANT = 200  # executions looked at when one is named by less than its ARN
@@ -174,7 +175,7 @@ def too_long(run: Run, seconds: float) -> WaitedTooLong:
 
 
 def kind_of(arn: str) -> str | None:
-    """deployment, rollback, backup or recovery, by the end of the state machine's name; None for any other's."""
+    """A kind of MACHINES, by the end of the state machine's name; None for any other's."""
     parts = arn.split(":")
     machine = parts[6] if len(parts) == 8 and parts[5] == "execution" else ""
     return next((kind for kind in MACHINES if machine.endswith(f"-{kind}")), None)

@@ -202,14 +202,20 @@ class Traffic:
         while not self._stopped.is_set():
             with self._lock:
                 number = next(self._numbers)
-                engine, cycle = self._next(number)
+                report = self._next(number)
+            if report is None:
+                return
+            engine, cycle = report
             due = number / self.rate
             if self._stopped.wait(max(0.0, self._began + due - time.monotonic())):
                 return
             self._send(due, engine, cycle)
 
-    def _next(self, number: int) -> tuple[int, int]:
-        """Which engine reports next, and the cycle it has come to; one at its end is replaced by a new one."""
+    def _next(self, number: int) -> tuple[int, int] | None:
+        """Which engine reports next, and the cycle it has come to; one at its end is replaced by a new one.
+
+        None: there is nothing more to send.
+        """
         engine = number % len(self._histories)
         cycle = self._cycles[engine]
         self._cycles[engine] = cycle % len(self._histories[engine]) + 1
@@ -246,6 +252,45 @@ class Traffic:
             self._errors.setdefault((status, code), [0, message])[0] += 1
             if len(self._failures) < FAILURES_KEPT:
                 self._failures.append(Failure(round(due, 3), status, message, unit, cycle))
+
+
+class Replay(Traffic):
+    """The last `reports` cycles of each engine, flight by flight, and then no more: run() sends them all."""
+
+    def __init__(
+        self,
+        target: Target,
+        endpoint: str,
+        engines: Sequence[Engine],
+        *,
+        reports: int = 3,
+        rate: float = 20.0,
+        threads: int = THREADS,
+        client: Any = None,
+    ) -> None:
+        super().__init__(target, endpoint, engines, rate=rate, threads=threads, client=client)
+        self._order = iter(
+            [
+                (engine, len(rows) - back)
+                for back in reversed(range(reports))
+                for engine, rows in enumerate(self._histories)
+                if len(rows) > back
+            ]
+        )
+
+    def _next(self, number: int) -> tuple[int, int] | None:
+        return next(self._order, None)
+
+    def run(self) -> Report:
+        """Send everything at the rate; returns when the last answer is there."""
+        self.start()
+        try:
+            for thread in self._threads:
+                thread.join()
+        finally:
+            self.stop()
+        assert self.report is not None, "stop() makes it"
+        return self.report
 
 
 def _said(error: ClientError) -> tuple[int, str, str]:
