@@ -38,6 +38,9 @@ def test_every_asynchronous_target_has_a_dead_letter_queue_with_an_alarm() -> No
             queues.add(target["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Destination"]["GetAtt"])
     for target in [*of_type("AWS::Serverless::Function").values(), *of_type("AWS::Serverless::StateMachine").values()]:
         for event in target.get("Events", {}).values():
+            if event["Type"] == "SNS":  # its retries are SNS's own
+                queues.add(event["Properties"]["RedrivePolicy"]["deadLetterTargetArn"]["GetAtt"])
+                continue
             queues.add(event["Properties"]["DeadLetterConfig"]["Arn"]["GetAtt"])
             assert event["Properties"]["RetryPolicy"]["MaximumRetryAttempts"] > 0
     for rule in of_type("AWS::Events::Rule").values():
