@@ -244,7 +244,7 @@ def test_first_approval_makes_the_endpoint_with_all_that_belongs_to_it(deployed:
     assert endpoint["EndpointConfigName"] == champion["config"]
     assert made["models"] == {champion["model"]}
     assert made["configs"] == {champion["config"]}
-    assert made["alarms"] == {f"onwing-{fleet}-v1-{what}" for what in WHATS}
+    assert made["alarms"] == {f"onwing-{fleet}-v1-{what}" for what in WHATS} | {f"onwing-{fleet}-data-drift"}
     assert endpoint["DataCaptureConfig"]["CurrentSamplingPercentage"] == 100
     assert endpoint["DataCaptureConfig"]["DestinationS3Uri"].endswith("/monitoring/capture")
     assert champion["backup"].startswith(f"backups/onwing-{fleet}/")
@@ -325,7 +325,7 @@ def test_after_the_soak_only_the_new_champion_is_left(deployed: Deployed, scenar
     assert weights(deployed, fleet) == {"v2": 1.0}
     assert made["models"] == {champion["model"]}
     assert made["configs"] == {champion["config"]}
-    assert made["alarms"] == {f"onwing-{fleet}-v2-{what}" for what in WHATS}
+    assert made["alarms"] == {f"onwing-{fleet}-v2-{what}" for what in WHATS} | {f"onwing-{fleet}-data-drift"}
     assert (champion["version"], items["DEPLOYMENT"]["predecessor"]["version"]) == (2, 1)
     for served in (champion, items["DEPLOYMENT"]["predecessor"]):
         assert served["backup"] in deployed.keys(f"backups/onwing-{fleet}/")
