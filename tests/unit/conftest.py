@@ -11,7 +11,13 @@ from typing import Any
 import boto3
 import pytest
 from control_plane import clients
-from control_plane.settings import DeploymentSettings, Settings, load_deployment_settings, load_settings
+from control_plane.settings import (
+    DeploymentSettings,
+    Settings,
+    load_deployment_settings,
+    load_settings,
+    load_violation_settings,
+)
 from moto import mock_aws
 
 from .localcloud_bench import Bench
@@ -71,7 +77,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     with mock_aws():
         for cached in (clients.s3, clients.dynamodb, clients.sns, clients.stepfunctions, clients.sagemaker):
             cached.cache_clear()
-        for load in (load_settings, load_deployment_settings):
+        for load in (load_settings, load_deployment_settings, load_violation_settings):
             load.cache_clear()
         s3, dynamodb, sns, sqs, stepfunctions, sagemaker = (
             boto3.client(name) for name in ("s3", "dynamodb", "sns", "sqs", "stepfunctions", "sagemaker")
@@ -84,9 +90,10 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         )
-        topic = sns.create_topic(Name="onwing-alerts")["TopicArn"]
+        topic, critical = (sns.create_topic(Name=f"onwing-{name}")["TopicArn"] for name in ("alerts", "critical"))
         queue_url = sqs.create_queue(QueueName="onwing-inbox")["QueueUrl"]
-        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:us-east-1:{ACCOUNT}:onwing-inbox")
+        for each in (topic, critical):
+            sns.subscribe(TopicArn=each, Protocol="sqs", Endpoint=f"arn:aws:sqs:us-east-1:{ACCOUNT}:onwing-inbox")
         training, deployment, rollback = (
             stepfunctions.create_state_machine(
                 name=f"onwing-{name}",
@@ -102,6 +109,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
             bucket_name="onwing-bucket",
             table_name="onwing-table",
             alerts_topic_arn=topic,
+            critical_topic_arn=critical,
             training_state_machine_arn=training,
         )
         deploying = DeploymentSettings(deployment_state_machine_arn=deployment, rollback_state_machine_arn=rollback)

@@ -8,7 +8,8 @@ import json
 
 import pytest
 from control_plane import training
-from control_plane.ingestion import IngestResult, ingest
+from control_plane.datasets import read_files
+from control_plane.ingestion import IngestResult, ingest, wants_training
 from control_plane.manifest import Manifest
 from control_plane.quarantine import KEY_LIMIT_BYTES
 
@@ -155,6 +156,37 @@ def test_claimed_attempt_whose_start_was_lost_is_started_by_the_next_delivery(
 
     assert put(stack, "RUL_FD001.txt", make_trio().rul).outcome == "started"
     assert len(stack.executions()) == 1
+
+
+def test_upload_after_the_first_waits_where_uploads_do_not_train(stack: Stack) -> None:
+    stack.settings = stack.settings.model_copy(update={"train_on_upload": "DISABLED"})
+    replaced = put_trio(stack, make_trio())[-1]
+    first = put(stack, "train_FD001.txt", table(altitude="0.0001"))  # while the run before waits for the upload's end
+    mark(stack, replaced.dataset_version, "superseded")
+    mark(stack, first.dataset_version, "running")
+
+    second = put(stack, "train_FD001.txt", table(altitude="0.0002"))
+    again = deliver(stack, "train_FD001.txt", stack.upload("train_FD001.txt", table(altitude="0.0002")), "F" * 16)
+
+    assert (replaced.outcome, first.outcome) == ("started", "started")
+    assert (second.outcome, again.outcome) == ("kept", "kept")
+    assert "onwing train --fleet FD001" in second.message
+    assert stack.keys(f"data/versions/{second.dataset_version}.json")
+    assert read_files(stack.settings.table_name, "FD001").dataset_version == second.dataset_version
+    assert len(stack.executions()) == 2
+    assert not wants_training(stack.settings, "FD001", second.dataset_version)
+    assert wants_training(stack.settings, "FD002", second.dataset_version)
+
+
+def mark(stack: Stack, version: str, status: str) -> None:
+    """What the training machine writes down."""
+    stack.dynamodb.update_item(
+        TableName=stack.settings.table_name,
+        Key={"pk": {"S": "FLEET#FD001"}, "sk": {"S": f"VERSION#{version}"}},
+        UpdateExpression="SET #status = :status",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":status": {"S": status}},
+    )
 
 
 def test_fleets_with_the_same_files_stay_apart(stack: Stack) -> None:

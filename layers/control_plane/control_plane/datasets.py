@@ -41,6 +41,9 @@ class FleetFiles:
             for role in ROLES
             if f"{role}_file" in attributes
         }
+        # Of each role's file: when it was uploaded, in seconds since the epoch, and its event's sequencer, padded.
+        self.modified = {role: float(attributes[f"{role}_modified"]["N"]) for role in self.files}
+        self.sequencers = {role: attributes[f"{role}_sequencer"]["S"] for role in self.files}
 
     @property
     def missing(self) -> list[Role]:
@@ -133,8 +136,20 @@ def list_versions(table: str, fleet: str) -> list[str]:
     return [key.removeprefix(VERSION_SORT_PREFIX) for key in found]
 
 
+def version_statuses(table: str, fleet: str) -> dict[str, str]:
+    """Return what became of each of the fleet's data set versions for which training was ever started."""
+    values = {":fleet": fleet_key(fleet), ":version": VERSION_SORT_PREFIX}
+    found = _items(table, "pk = :fleet AND begins_with(sk, :version)", values)
+    return {item["sk"]["S"].removeprefix(VERSION_SORT_PREFIX): item["status"]["S"] for item in found}
+
+
 def _sort_keys(table: str, condition: str, values: Mapping[str, str]) -> list[str]:
-    """The sort keys of all items that a key condition matches, read consistently, however many pages there are."""
+    """The sort keys of all items that a key condition matches."""
+    return [item["sk"]["S"] for item in _items(table, condition, values)]
+
+
+def _items(table: str, condition: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
+    """All items that a key condition matches, read consistently, however many pages there are."""
     pages = (
         clients.dynamodb()
         .get_paginator("query")
@@ -145,4 +160,4 @@ def _sort_keys(table: str, condition: str, values: Mapping[str, str]) -> list[st
             ConsistentRead=True,
         )
     )
-    return [item["sk"]["S"] for page in pages for item in page["Items"]]
+    return [item for page in pages for item in page["Items"]]

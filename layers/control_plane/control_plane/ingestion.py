@@ -25,7 +25,7 @@ GONE = ("NoSuchVersion", "NoSuchKey", "404", "MethodNotAllowed")
 class IngestResult(BaseModel):
     """What became of one upload."""
 
-    outcome: Literal["ignored", "gone", "quarantined", "waiting", "started", "already", "running"]
+    outcome: Literal["ignored", "gone", "quarantined", "waiting", "kept", "started", "already", "running"]
     key: str
     fleet: str = ""
     dataset_version: str = ""
@@ -60,7 +60,7 @@ def ingest(settings: Settings, *, bucket: str, key: str, version_id: str, sequen
         return _quarantine_violations(settings, upload, parsed.fleet, checked)
     file, last_modified = checked
     fleet = datasets.record_file(settings.table_name, file, sequencer=sequencer, last_modified=last_modified)
-    return _start_when_complete(settings, bucket, key, fleet)
+    return start_when_complete(settings, bucket, key, fleet)
 
 
 def _check(
@@ -109,7 +109,21 @@ def _quarantine_violations(settings: Settings, upload: Upload, fleet: str, resul
     return IngestResult(outcome="quarantined", key=upload.key, fleet=fleet, message=f"{reason}\nKept as {kept}")
 
 
-def _start_when_complete(settings: Settings, bucket: str, key: str, fleet: datasets.FleetFiles) -> IngestResult:
+def wants_training(settings: Settings, fleet: str, version: str) -> bool:
+    """Whether an upload that completes this version of a fleet's data set starts its training.
+
+    With TRAIN_ON_UPLOAD=DISABLED only the fleet's first version does: what the model is to be trained on next is then
+    decided by the schedule, by violations, or by a person. A first version that was replaced before its training had
+    begun does not count: its execution gives way to this one's.
+    """
+    if settings.train_on_upload == "ENABLED":
+        return True
+    statuses = datasets.version_statuses(settings.table_name, fleet)
+    return all(other == version or status in ("starting", "superseded") for other, status in statuses.items())
+
+
+def start_when_complete(settings: Settings, bucket: str, key: str, fleet: datasets.FleetFiles) -> IngestResult:
+    """Pin and start what a fleet's files make up, once all three are there; repeatable. `key` is of the last upload."""
     if fleet.missing:
         waiting = ", ".join(f"{role}_{fleet.fleet}.txt" for role in fleet.missing)
         return IngestResult(outcome="waiting", key=key, fleet=fleet.fleet, message=f"accepted; waiting for {waiting}")
@@ -118,6 +132,15 @@ def _start_when_complete(settings: Settings, bucket: str, key: str, fleet: datas
     replaced = datasets.make_current(
         settings.table_name, fleet.fleet, version=manifest.version, revision=fleet.revision
     )
+    if not wants_training(settings, fleet.fleet, manifest.version):
+        return IngestResult(
+            outcome="kept",
+            key=key,
+            fleet=fleet.fleet,
+            dataset_version=manifest.version,
+            message=f"accepted; {fleet.fleet} {manifest.version[:12]} waits for the weekly schedule, for violations, or "
+            f"for: onwing train --fleet {fleet.fleet}",
+        )
     result = training.start(settings, fleet.fleet, manifest.version, trigger="upload")
     if result.status == "already" and replaced not in (None, manifest.version):
         # Earlier content is back. Not said for the same files uploaded again, or an event delivered twice.

@@ -23,9 +23,13 @@ class Settings(BaseModel):
     bucket_name: str = Field(min_length=3)
     table_name: str = Field(min_length=3)
     alerts_topic_arn: str = Field(pattern=r"^arn:")
+    critical_topic_arn: str = Field(pattern=r"^arn:")
     training_state_machine_arn: str = Field(pattern=r"^arn:")
     # A larger object is hashed and versioned here, but its rows are checked by the processing job.
     max_validated_bytes: int = Field(default=256 * 2**20, gt=0)
+    train_on_upload: Literal["ENABLED", "DISABLED"] = Field(
+        default="ENABLED", description="DISABLED: an upload starts training for a fleet's first data set only"
+    )
 
 
 class DeploymentSettings(BaseModel):
@@ -73,6 +77,37 @@ class AssessmentSettings(BaseModel):
     )
 
 
+class ViolationSettings(BaseModel):
+    """When violations lead to more than an alert."""
+
+    model_config = ConfigDict(frozen=True)
+
+    violation_windows: int = Field(default=2, ge=1, description="consecutive windows before anything drastic")
+    violation_actions: frozenset[Literal["rollback", "retrain"]] = Field(
+        default=frozenset({"rollback", "retrain"}), description="done without a person; text such as rollback,retrain"
+    )
+    rollback_window_seconds: int = Field(
+        default=86400, ge=0, description="how long after a promotion the predecessor is the better guess"
+    )
+    retrain_cooldown_seconds: int = Field(default=86400, ge=0)
+    retrain_min_new_engines: int = Field(default=1, ge=0, description="training engines that the champion never saw")
+
+    @field_validator("violation_actions", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class ReconcileSettings(BaseModel):
+    """What the stack's parameters want its schedules to be, and which machine monitors."""
+
+    model_config = ConfigDict(frozen=True)
+
+    monitoring_state_machine_arn: str = Field(pattern=r"^arn:")
+    monitoring_schedule: Literal["ENABLED", "DISABLED"] = "ENABLED"
+    schedules: Literal["ENABLED", "DISABLED"] = "ENABLED"
+
+
 @cache
 def load_settings() -> Settings:
     """Return the settings; raises SettingsError naming every variable that is missing or wrong."""
@@ -89,6 +124,18 @@ def load_deployment_settings() -> DeploymentSettings:
 def load_assessment_settings() -> AssessmentSettings:
     """Return the assessment's settings; raises SettingsError naming every variable that is missing or wrong."""
     return _load(AssessmentSettings)
+
+
+@cache
+def load_violation_settings() -> ViolationSettings:
+    """Return what violations lead to; raises SettingsError naming every variable that is missing or wrong."""
+    return _load(ViolationSettings)
+
+
+@cache
+def load_reconcile_settings() -> ReconcileSettings:
+    """Return the reconciliation's settings; raises SettingsError naming every variable that is missing or wrong."""
+    return _load(ReconcileSettings)
 
 
 def _load(model: type[M]) -> M:
