@@ -28,6 +28,7 @@ from onwing import status as states
 from onwing import teardown as teardowns
 from onwing import train as training
 from onwing import up as upward
+from onwing.cli_monitoring import monitoring
 from onwing.cli_serving import serving
 from onwing.command import Context, command, group, parse_settings
 from onwing.errors import Exit, UsageError
@@ -279,6 +280,7 @@ def watch(
 
 
 app.add_typer(serving)
+app.add_typer(monitoring)
 models_app = typer.Typer(rich_markup_mode="rich")
 app.add_typer(models_app, name="models", rich_help_panel=LOOK)
 

@@ -111,9 +111,9 @@ def not_found(target: Target, stack: Stack, fleet: str) -> NotFound:
 
 
 def alarms(target: Target, stack: Stack) -> list[Alarm]:
-    """The alarms that are on: the stack's own, and those that deployments made for their variants."""
+    """The alarms that are on: the stack's own, and those that deployments made for endpoints and their variants."""
     own = set(stacks.resources(target, "AWS::CloudWatch::Alarm").values())
-    variants = re.compile(rf"{re.escape(stack.project)}-[A-Za-z0-9]+-v\d+-.+")
+    variants = re.compile(rf"{re.escape(stack.project)}-[A-Za-z0-9]+-(v\d+-.+|data-drift)")
     pages = target.client("cloudwatch").get_paginator("describe_alarms").paginate(StateValue="ALARM")
     found = [
         Alarm(item["AlarmName"], item.get("StateReason", ""), item["StateUpdatedTimestamp"])
@@ -172,7 +172,7 @@ def _describe(target: Target, stack: Stack, name: str, firing: Sequence[Alarm]) 
             *(_variant(variant, 0, shadow=True) for variant in found.get("ShadowProductionVariants", [])),
         ],
         deployment=deployments.read(target, stack, fleet),
-        alarms=[alarm for alarm in firing if alarm.name.startswith(f"{name}-v")],
+        alarms=[alarm for alarm in firing if alarm.name.startswith((f"{name}-v", f"{name}-data-drift"))],
     )
 
 

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from onwing import control, endpoints, executions, models
+from onwing import control, endpoints, executions, models, monitoring
 from onwing import stack as stacks
 from onwing.control import FleetRecord
 from onwing.endpoints import Alarm, Endpoint
+from onwing.errors import OnwingError
 from onwing.executions import Execution
 from onwing.ingest import QUARANTINE
 from onwing.models import PENDING, Package
+from onwing.monitoring import Coverage, Monitored
 from onwing.stack import Stack
 from onwing.target import Target
 
@@ -38,13 +40,16 @@ class Queue:
 
 @dataclass(frozen=True)
 class Status:
-    """All of it, at one moment."""
+    """All of it, at one moment. `coverage` is None where it is not known: `coverage_problem` then says why."""
 
     stack: Stack
     fleets: Sequence[FleetRecord]
     executions: Sequence[Execution]
     pending: Sequence[Package]
     endpoints: Sequence[Endpoint]
+    monitored: Sequence[Monitored]
+    coverage: Coverage | None
+    coverage_problem: str
     alarms: Sequence[Alarm]
     quarantined: Sequence[Quarantined]
     dead_letters: Sequence[Queue]
@@ -53,16 +58,29 @@ class Status:
 def read(target: Target, stack: Stack, *, limit: int = 5) -> Status:
     """Ask for everything; the newest `limit` executions and quarantined files."""
     firing = endpoints.alarms(target, stack)
+    served = endpoints.all_of(target, stack, firing=firing)
+    coverage, problem = _coverage(target, stack)
     return Status(
         stack=stack,
         fleets=[control.fleet(target, stack, name) for name in control.fleets(target, stack)],
         executions=executions.recent(target, stack, limit=limit),
         pending=[package for package in models.packages(target, stack) if package.status == PENDING],
-        endpoints=endpoints.all_of(target, stack, firing=firing),
+        endpoints=served,
+        monitored=[item for endpoint in served for item in monitoring.of_endpoint(target, stack, endpoint)],
+        coverage=coverage,
+        coverage_problem=problem,
         alarms=firing,
         quarantined=quarantined(target, stack)[:limit],
         dead_letters=dead_letters(target),
     )
+
+
+def _coverage(target: Target, stack: Stack) -> tuple[Coverage | None, str]:
+    """Coverage; or, as the rest of the status is of use without it, why it is not known."""
+    try:
+        return monitoring.coverage(target, stack), ""
+    except OnwingError as error:
+        return None, f"{error.what} ({error.where})"
 
 
 def quarantined(target: Target, stack: Stack) -> list[Quarantined]:

@@ -13,6 +13,7 @@ from onwing.control import SHORT, FleetRecord
 from onwing.doctor import MISSING, NOTE, OK, WARNING, Check
 from onwing.endpoints_view import alarm_line, endpoints_table, under_way_line
 from onwing.models import Package
+from onwing.monitoring_view import status_table
 from onwing.status import Status
 from onwing.watch_view import coloured
 
@@ -41,6 +42,10 @@ def show_status(out: Output, status: Status) -> None:
         for endpoint in status.endpoints:
             if endpoint.deployment.under_way is not None:
                 out.line(under_way_line(endpoint.fleet, endpoint.deployment.under_way))
+    if status.monitored:
+        out.line()
+        out.show(status_table(status.monitored, "Monitoring"))
+    _coverage(out, status)
     for alarm in status.alarms:
         out.line(alarm_line(alarm))
     if status.quarantined:
@@ -52,6 +57,17 @@ def show_status(out: Output, status: Status) -> None:
     for queue in status.dead_letters:
         if queue.waiting:
             out.warn(f"{queue.waiting} events wait in {escape(queue.name)}: nobody could handle them")
+
+
+def _coverage(out: Output, status: Status) -> None:
+    """How much of what serves is watched, and what is missing."""
+    if status.coverage is None:
+        out.warn(escape(status.coverage_problem))
+    elif status.endpoints:
+        mark = "[green]✓[/]" if not status.coverage.missing else "[red]✗[/]"
+        out.line(f"{mark} Monitoring coverage: {status.coverage.percent:.4g} %")
+        for text in status.coverage.missing:
+            out.line(f"  [red]✗[/] {escape(text)}")
 
 
 def _fleets(fleets: Sequence[FleetRecord]) -> Any:
