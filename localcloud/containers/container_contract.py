@@ -238,6 +238,15 @@ class S3Transfer:
         except (ClientError, BotoCoreError) as error:
             raise TransferError(f"ClientError: Data download failed: {uri}: {error}") from error
 
+    def folders(self, uri: str) -> list[str]:
+        """The names of the folders right below a URI. Raises TransferError."""
+        bucket, prefix = _split(f"{uri.rstrip('/')}/")
+        try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+            return [item["Prefix"][len(prefix) : -1] for page in pages for item in page.get("CommonPrefixes", [])]
+        except (ClientError, BotoCoreError) as error:
+            raise TransferError(f"ClientError: Data download failed: {uri}: {error}") from error
+
     def open(self, bucket: str, key: str) -> Any:
         """An object's content, to be read in pieces. Raises TransferError."""
         try:

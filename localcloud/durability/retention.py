@@ -24,7 +24,9 @@ JOB_KINDS = {
     "training-job": "TrainingJobStatus",
     "processing-job": "ProcessingJobStatus",
     "transform-job": "TransformJobStatus",
+    "monitoring-execution": "MonitoringExecutionStatus",
 }
+ENDED = TERMINAL | {"CompletedWithViolations"}
 
 EXECUTION_DAYS = 90
 # Closed executions that keep their history; a run of a pipeline takes about 120 kB.
@@ -90,7 +92,7 @@ def _jobs(store: Store) -> int:
     with store.lock:
         for _, kind, table in store.tables():
             if kind in JOB_KINDS:
-                ended = [name for name, record in table.items() if record[JOB_KINDS[kind]] in TERMINAL]
+                ended = [name for name, record in table.items() if record[JOB_KINDS[kind]] in ENDED]
                 for name in ended[: max(0, len(ended) - JOBS)]:  # a table is in order of creation
                     del table[name]
                     count += 1

@@ -215,7 +215,7 @@ class JobFamily:
         self.emit(scope, record)
 
     def launch(
-        self, scope: Scope, record: Record, run: Callable[[Live], None], then: Callable[[], None] | None = None
+        self, scope: Scope, record: Record, run: Callable[[Live], None], then: Callable[[], object] | None = None
     ) -> Live:
         """Run a registered job in a thread of its own; ``then`` is called after its end."""
         return self.platform.launch(scope, self.names.kind, record[self.names.member], run, then)

@@ -130,7 +130,7 @@ class Platform:
             raise ValidationException(f"Cannot find repository for image {uri}. {error}") from error
 
     def launch(
-        self, scope: Scope, kind: str, name: str, run: Callable[[Live], None], then: Callable[[], None] | None = None
+        self, scope: Scope, kind: str, name: str, run: Callable[[Live], None], then: Callable[[], object] | None = None
     ) -> Live:
         """Run a job in a thread of its own; ``run`` must end the job whatever happens; ``then`` is called after it."""
         live = Live(grace=self.stop_grace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from localcloud.errors import ValidationException
 from localcloud.jobs.job_family import JobFamily, JobNames
 from localcloud.jobs.mirror import Folder, Mirror
 from localcloud.jobs.platform import End, Live, run_container
+from localcloud.monitoring import metrics_file
 from localcloud.sagemaker.api import echo
 from localcloud.store import Record, Scope, now
 
@@ -48,14 +49,31 @@ class ProcessingJobs(JobFamily):
 
     def create_processing_job(self, scope: Scope, request: Record) -> Record:
         """Start a processing job."""
+        return {"ProcessingJobArn": self.start(scope, request)}
+
+    def start(
+        self,
+        scope: Scope,
+        request: Record,
+        monitoring_schedule: str | None = None,
+        then: Callable[[], object] | None = None,
+    ) -> str:
+        """Start a processing job; gives its ARN.
+
+        Args:
+            monitoring_schedule: the ARN of the schedule that it is an execution of.
+            then: called after its end.
+        """
         check_request(request)
         image = self.platform.image(request["AppSpecification"]["ImageUri"])
         record = self.new_record(scope, request["ProcessingJobName"])
         record.update(echo(request, "CreateProcessingJob", "DescribeProcessingJob"))
         record.setdefault("StoppingCondition", {"MaxRuntimeInSeconds": DEFAULT_RUNTIME})
+        if monitoring_schedule is not None:
+            record["MonitoringScheduleArn"] = monitoring_schedule
         self.register(scope, record, request.get("Tags", []))
-        self.launch(scope, record, lambda live: self._run(scope, record, live, image))
-        return {"ProcessingJobArn": record["ProcessingJobArn"]}
+        self.launch(scope, record, lambda live: self._run(scope, record, live, image), then)
+        return str(record["ProcessingJobArn"])
 
     describe_processing_job = JobFamily.describe_job
     list_processing_jobs = JobFamily.list_jobs
@@ -132,6 +150,8 @@ class ProcessingJobs(JobFamily):
             self.end(scope, record, "Failed", contract.processing_failure_reason(base, code))
         else:
             self._upload(scope, record, base)
+            if _publishes_metrics(record):
+                metrics_file.publish(scope, base, record["ProcessingJobName"])
             self.end(scope, record, "Completed")
 
     def _upload(self, scope: Scope, record: Record, base: Path) -> None:
@@ -144,6 +164,14 @@ class ProcessingJobs(JobFamily):
                 transfer.upload_tree(
                     contract.local_path(base, target["LocalPath"]), target["S3Uri"], config.get("KmsKeyId")
                 )
+
+
+def _publishes_metrics(record: Record) -> bool:
+    """Whether the metrics that the container leaves in a file are for CloudWatch: Model Monitor's jobs only."""
+    return (
+        "MonitoringScheduleArn" in record
+        and record.get("Environment", {}).get("publish_cloudwatch_metrics") == "Enabled"
+    )
 
 
 def _continuous(record: Record, base: Path) -> list[Folder]:

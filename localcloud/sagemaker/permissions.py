@@ -75,6 +75,8 @@ def resource_of(scope: Scope, operation: str, request: Mapping[str, Any]) -> str
         return "*"
     if operation == "CreateModelPackage" and isinstance(group := request.get("ModelPackageGroupName"), str):
         return scope.arn("model-package", f"{group.rsplit('/', 1)[-1]}/*")  # its version is not known yet
+    if noun.endswith("JobDefinition"):
+        member = "JobDefinitionName"  # of all four kinds
     name = request.get(member) or request.get(f"{noun}Arn")
     if not isinstance(name, str):
         return "*"

@@ -15,6 +15,14 @@ from localcloud.jobs.platform import Platform
 from localcloud.jobs.processing_jobs import ProcessingJobs
 from localcloud.jobs.training_jobs import TrainingJobs
 from localcloud.jobs.transform_jobs import TransformJobs
+from localcloud.monitoring.executions import Executions
+from localcloud.monitoring.job_definitions import (
+    DataQualityDefinitions,
+    ModelBiasDefinitions,
+    ModelExplainabilityDefinitions,
+    ModelQualityDefinitions,
+)
+from localcloud.monitoring.schedules import Schedules
 from localcloud.sagemaker import permissions
 from localcloud.sagemaker.api import parse_request, serialise_response, service_model
 from localcloud.sagemaker.experiment_metrics import ExperimentMetrics
@@ -61,6 +69,14 @@ class SageMaker:
         self.runtime = Runtime(router, self.authorise)
         self.transform = TransformJobs(platform, self.tags)
         serving = (self.models, self.endpoint_configs, self.endpoints, self.transform)
+        self.monitoring_executions = Executions(platform, self.processing, self.endpoints.describe_endpoint)
+        self.monitoring_schedules = Schedules(platform, self.tags, self.monitoring_executions)
+        self.data_quality = DataQualityDefinitions(platform.store, self.tags)
+        self.model_quality = ModelQualityDefinitions(platform.store, self.tags)
+        self.model_bias = ModelBiasDefinitions(platform.store, self.tags)
+        self.model_explainability = ModelExplainabilityDefinitions(platform.store, self.tags)
+        definitions = (self.data_quality, self.model_quality, self.model_bias, self.model_explainability)
+        monitoring = (self.monitoring_schedules, self.monitoring_executions, *definitions)
         entities = Entities(platform.store, self.tags)
         self.experiments = Experiments(entities)
         self.trial_components = TrialComponents(entities, platform.quotas)
@@ -71,7 +87,16 @@ class SageMaker:
         self.associations = Associations(platform.store)
         tracked = (self.experiments, self.trial_components, self.search, self.lineage, self.associations)
         self._operations: dict[str, Operation] = {}
-        for family in (self.tags, self.processing, self.training, self.tuning, self.registry, *serving, *tracked):
+        for family in (
+            self.tags,
+            self.processing,
+            self.training,
+            self.tuning,
+            self.registry,
+            *serving,
+            *monitoring,
+            *tracked,
+        ):
             for name in family.operations:
                 self._operations[name] = getattr(family, xform_name(name))
 
@@ -148,9 +173,12 @@ class SageMaker:
             for scope, record in family.interrupt(INTERRUPTED):
                 logger.warning("%s in %s was cut off by a restart", record["Arn"], scope.region)
         self.endpoints.restored()
+        self.monitoring_executions.restored(INTERRUPTED)
+        self.monitoring_schedules.restored()
 
     def close(self) -> None:
         """Stop every job and deliver what is left."""
+        self.monitoring_schedules.close()
         self.runtime.close()
         self.endpoints.close()
         self.platform.close()

@@ -17,8 +17,9 @@ _INSTEAD: tuple[tuple[str, str], ...] = (
         "or run the pipeline in an AWS account",
     ),
     (
-        "Monitoring|DataQuality|ModelQuality|ModelBias|ModelExplainability",
-        "it has no Model Monitor. Run a processing job over the captured data, from EventBridge Scheduler or a rule",
+        "MonitoringAlert",
+        "monitoring schedules have no alerts of their own here. Put a CloudWatch alarm on the metrics of their jobs, "
+        "or a rule on the violations files that they write",
     ),
     ("AutoML", "it has no Autopilot. Run training jobs or a tuning job of your own"),
     ("InferenceComponent", "endpoints have no inference components here. Give the production variant a ModelName"),

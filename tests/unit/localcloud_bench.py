@@ -74,9 +74,12 @@ class FakeS3:
     def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:
         return {"Body": io.BytesIO(self.objects[f"s3://{Bucket}/{Key}"])}
 
-    def list_objects_v2(self, Bucket: str, Prefix: str, **_: Any) -> dict[str, Any]:
+    def list_objects_v2(self, Bucket: str, Prefix: str, Delimiter: str = "", **_: Any) -> dict[str, Any]:
         start = f"s3://{Bucket}/"
         found = [uri.removeprefix(start) for uri in sorted(self.objects) if uri.startswith(start + Prefix)]
+        if Delimiter:
+            below = {key[len(Prefix) :].partition(Delimiter)[0] for key in found if Delimiter in key[len(Prefix) :]}
+            return {"CommonPrefixes": [{"Prefix": f"{Prefix}{name}{Delimiter}"} for name in sorted(below)]}
         return {"Contents": [{"Key": key} for key in found]} if found else {}
 
     def get_paginator(self, _operation: str) -> Any:

@@ -13,7 +13,7 @@ from .localcloud_bench import Bench
     [
         ("CreatePipeline", "does not execute SageMaker Pipelines. Run the steps as jobs: from Step Functions"),
         ("StartPipelineExecution", "does not execute SageMaker Pipelines"),
-        ("CreateMonitoringSchedule", "Run a processing job over the captured data"),
+        ("ListMonitoringAlerts", "Put a CloudWatch alarm on the metrics of their jobs"),
         ("CreateFeatureGroup", "Keep features in S3 or DynamoDB"),
         ("CreateNotebookInstance", "no notebooks"),
         ("CreateCodeRepository", "make the call in an AWS account"),

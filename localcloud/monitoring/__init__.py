@@ -1,0 +1,1 @@
+"""Model Monitor: schedules, their executions, and job definitions."""
