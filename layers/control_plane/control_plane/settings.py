@@ -77,6 +77,18 @@ class AssessmentSettings(BaseModel):
     )
 
 
+class WindowSettings(BaseModel):
+    """How captured traffic is cut into windows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    delivery_delay_seconds: int = Field(default=300, ge=0, description="until a delivered file is surely listed")
+    max_window_seconds: int = Field(
+        default=86400, ge=1, description="how long a window stays open for want of engines before it closes as such"
+    )
+    max_window_files: int = Field(default=10_000, ge=1, description="a window with more ends earlier")
+
+
 class ViolationSettings(BaseModel):
     """When violations lead to more than an alert."""
 
@@ -136,6 +148,12 @@ def load_violation_settings() -> ViolationSettings:
 def load_reconcile_settings() -> ReconcileSettings:
     """Return the reconciliation's settings; raises SettingsError naming every variable that is missing or wrong."""
     return _load(ReconcileSettings)
+
+
+@cache
+def load_window_settings() -> WindowSettings:
+    """Return how windows are cut; raises SettingsError naming every variable that is wrong."""
+    return _load(WindowSettings)
 
 
 def _load(model: type[M]) -> M:
