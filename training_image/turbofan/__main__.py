@@ -1,4 +1,4 @@
-"""The image's entry point: `python -m turbofan train | process | evaluate | serve`."""
+"""The image's entry point: `python -m turbofan train | process | evaluate | serve | monitor | quality`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import signal
 import sys
 from pathlib import Path
 
-from turbofan.container import Paths, run_job
+from turbofan.container import Paths, is_scheduled, run_job
 
-JOBS = ("train", "process", "evaluate", "serve")
+JOBS = ("train", "process", "evaluate", "serve", "monitor", "quality")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one job and give its exit code: 0 done, 1 failed with a message in its file, 2 wrong usage."""
     parser = argparse.ArgumentParser(prog="turbofan", description="What the turbofan image does.")
     parser.add_argument("job", choices=JOBS)
-    name = parser.parse_args(arguments).job
+    given = sys.argv[1:] if arguments is None else arguments
+    # A Model Monitor schedule need not name a job: it starts but one kind of them.
+    name = parser.parse_args(given or (["monitor"] if is_scheduled() else [])).job
 
     def job(paths: Paths) -> None:
         # Imported here: a broken import is told like any failure, and process does not wait for TensorFlow.

@@ -62,6 +62,11 @@ class Paths:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
+    def local(self, path: str) -> Path:
+        """A path under /opt/ml as SageMaker names it, where it stands for this job; any other path as it is."""
+        root = Path("/opt/ml")
+        return self.base / Path(path).relative_to(root) if Path(path).is_relative_to(root) else Path(path)
+
     def hyperparameters(self) -> dict[str, str]:
         """The hyperparameters as SageMaker passes them: every value a string. No file means none were given."""
         path = self.base / "input" / "config" / "hyperparameters.json"
@@ -104,6 +109,11 @@ def number(text: str, where: str, low: float, high: float, whole: bool = False) 
 def is_simulated() -> bool:
     """Whether the data is simulated (environment SIMULATED=true), which every output then has to say."""
     return os.environ.get("SIMULATED", "").strip().lower() in ("true", "1", "yes")
+
+
+def is_scheduled() -> bool:
+    """Whether Model Monitor started this container, which tells a job what to do in variables of its own."""
+    return "dataset_source" in os.environ
 
 
 def compute_threads() -> int:
