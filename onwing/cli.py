@@ -159,10 +159,10 @@ def demo(
     budget: Annotated[str, typer.Option("--budget", help="How much to compute: quick, demo or full.")] = "demo",
     docker: Docker = False,
     only: Annotated[
-        str, typer.Option("--only", metavar="PARTS", help="Parts to run, of train, deploy, canary and rollback.")
+        str, typer.Option("--only", metavar="PARTS", help="Parts to run, of train, deploy, canary, rollback and drift.")
     ] = ",".join(demonstration.PARTS),
 ) -> Exit:
-    """Run the whole loop on this machine: train, deploy, promote a second model by canary, take a bad one back.
+    """Run the whole loop on this machine: train, deploy, canary, take a bad model back, find drift, train on new data.
 
     Writes .onwing/demo-report.json. Stops the embedded cloud at its end if it started it, unless --keep; its state is
     kept, so that a part can be run alone on what an earlier demo has left.
@@ -172,7 +172,7 @@ def demo(
       onwing demo
       onwing demo --fleet FD002 --data ~/cmapss --keep
       onwing demo --simulated --budget quick
-      onwing demo --only rollback
+      onwing demo --only drift
       onwing demo --docker
     """
     if budget not in demonstration.BUDGETS:

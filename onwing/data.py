@@ -46,6 +46,8 @@ SUMS: Final[Mapping[str, str]] = {
 """SHA-256 of NASA's files, uncompressed."""
 
 ROLES: Final = ("train", "test", "RUL")
+SIMULATED_MARKER: Final = "SIMULATED.txt"
+"""onwing.simulator.MARKER, not imported for numpy's sake."""
 _NEEDED: Final = "train_{0}.txt, test_{0}.txt and RUL_{0}.txt (or .txt.gz)"
 _MIB: Final = 1 << 20
 _ARCHIVE_LIMIT: Final = 128 * _MIB  # NASA's has 12 MiB
@@ -131,8 +133,8 @@ def locate(fleet: str, *, root: str | Path = ".", environ: Mapping[str, str] = o
 
 
 def is_simulated(directory: Path) -> bool:
-    """Whether the simulator wrote the files here (onwing.simulator.MARKER, not imported for numpy's sake)."""
-    return (directory / "SIMULATED.txt").is_file()
+    """Whether the simulator wrote the files here, or changed them."""
+    return (directory / SIMULATED_MARKER).is_file()
 
 
 def _require_fleet(fleet: str) -> None:

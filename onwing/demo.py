@@ -1,4 +1,4 @@
-"""The whole loop with one command, from upload to deployment and rollback, and a summary; nothing is left running."""
+"""The whole loop with one command, from upload to rollback and drift, and a summary; nothing is left running."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from onwing import (
     data,
+    demo_drift,
     demo_rollout,
     deployments,
     embedded,
@@ -49,7 +50,7 @@ BUDGETS: dict[str, dict[str, str]] = {
     },
 }
 # Its parts, in order; each can be run alone on what an earlier demo has left.
-PARTS = ("train", "deploy", "canary", "rollback")
+PARTS = ("train", "deploy", "canary", "rollback", "drift")
 # The second model: the same data with a search of its own.
 SECOND: dict[str, dict[str, int]] = {"quick": {"epochs": 6}, "demo": {"epochs": 8}, "full": {}}
 INGEST_TIMEOUT = 120.0
@@ -137,12 +138,14 @@ class _Demo:
         if "rollback" in self.wish.only:
             bad = demo_rollout.spoil_and_roll_back(self.out, self.target, self.stack, self.wish.fleet, self._engines())
             self._add("rollback", bad)
-        return self._end(began, Exit.OK)
+        return self._end(began, self._drift() if "drift" in self.wish.only else Exit.OK)
 
     def _end(self, began: float, code: Exit) -> Exit:
         self._add("total_seconds", round(time.monotonic() - began + sum(s.seconds for s in self.stages[:1]), 3))
         self.out.document(self.document)
         demo_rollout.summary(self.out, self.document)
+        if "drift" in self.document:
+            demo_drift.summary(self.out, self.document["drift"])
         if self.document["data"]["simulated"]:
             self.out.line(f"{SIMULATED} The data is made up; the figures say nothing of real engines.")
         self.out.line(f"\nReport: {self.path}; {duration(self.document['total_seconds'])} in all")
@@ -199,6 +202,20 @@ class _Demo:
             return
         promoted = demo_rollout.canary(self.out, self.target, self.stack, package, self._engines())
         self._add("deployment", {"canary": promoted})
+
+    def _drift(self) -> Exit:
+        """The world changes; what monitoring and people make of it; a model of the changed world."""
+        world = demo_drift.World(self.out, self.target, self.stack, self.dataset)
+        self._add("drift", {**demo_drift.watch(world), "package_arn": None})
+        changed = demo_drift.changed_world(self.dataset, self.folder / "changed" / self.wish.fleet)
+        self.out.line(f"\n[bold]New data arrives[/], from the changed world  {SIMULATED} {escape(changed.source)}")
+        arn, version = _start(self.out, self.target, self.stack, self.wish, changed, [])
+        last = self._follow(arn)
+        found = {"outcome": last.progress.outcome, "dataset_version": version}
+        self._add("drift", {**found, "package_arn": last.progress.output.get("package_arn")})
+        if not last.progress.output.get("package_arn"):
+            watch_view.conclude(self.out, last.progress)
+        return last.progress.exit_code
 
     def _newest(self) -> Package:
         return models.find(self.target, self.stack, self.wish.fleet)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from botocore.exceptions import ClientError
+
 from onwing import control, endpoints, executions, models, monitoring
 from onwing import stack as stacks
 from onwing.control import FleetRecord
@@ -81,6 +83,8 @@ def _coverage(target: Target, stack: Stack) -> tuple[Coverage | None, str]:
         return monitoring.coverage(target, stack), ""
     except OnwingError as error:
         return None, f"{error.what} ({error.where})"
+    except ClientError as error:
+        return None, f"Monitoring coverage is not known: {error}"
 
 
 def quarantined(target: Target, stack: Stack) -> list[Quarantined]:

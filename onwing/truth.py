@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -47,7 +48,7 @@ def check(content: bytes, name: str) -> Truth:
     if faults:
         more = f" (and {len(faults) - TOLD} more)" if len(faults) > TOLD else ""
         raise UsageError("; ".join(faults[:TOLD]) + more, where=name, todo=_TODO)
-    return Truth(content, len(lines))
+    return Truth(content.removeprefix(codecs.BOM_UTF8), len(lines))
 
 
 _TODO = "Each line is unit,cycle,rul: the true RUL of an engine after that cycle; a failure at cycle 200 is 17,200,0."

@@ -34,8 +34,9 @@ STACK = Stack(
         "ProjectName": "onwing",
         **{
             f"{kind.capitalize()}StateMachineArn": MACHINE.replace("training", kind)
-            for kind in ("deployment", "rollback", "backup", "recovery")
+            for kind in ("deployment", "rollback", "backup", "recovery", "monitoring")
         },
+        "ReconcileFunctionName": "onwing-reconcile",
     },
     {
         "DeploymentStrategy": "canary",
@@ -126,22 +127,31 @@ def under_way(version: int = 8, phase: str = "canary", share: float = 10, **more
     }
 
 
-def control_table(*items: tuple[str, dict[str, Any]], fleet: str = "FD001") -> FakeClient:
-    """The control table with these items (sort key, attributes) of one fleet; documents become JSON text."""
+def control_table(*items: tuple[str, dict[str, Any]], fleet: str = "FD001", **others: Any) -> FakeClient:
+    """The control table with these items (sort key, attributes) of one fleet; documents become JSON text.
+
+    `others`: partition → items of it.
+    """
     from boto3.dynamodb.types import TypeSerializer
 
     encode = TypeSerializer().serialize
+    partitions = {f"FLEET#{fleet}": items, **others}
 
     def query(**request: Any) -> dict[str, Any]:
         values = request["ExpressionAttributeValues"]
         prefix = values.get(":prefix", {"S": ""})["S"]
+        after = values.get(":after", {"S": ""})["S"]
         found = [
             {
                 "sk": {"S": key},
                 **{name: encode(json.dumps(v) if isinstance(v, dict) else v) for name, v in attributes.items()},
             }
-            for key, attributes in sorted(items, reverse=not request.get("ScanIndexForward", True))
-            if values[":partition"]["S"] == f"FLEET#{fleet}" and key.startswith(prefix)
+            for key, attributes in sorted(
+                partitions.get(values[":partition"]["S"], ()),
+                key=lambda item: item[0],
+                reverse=not request.get("ScanIndexForward", True),
+            )
+            if key.startswith(prefix) and key > after
         ]
         return {"Items": found}
 
