@@ -297,6 +297,7 @@ def plug_in(settings: Settings, endpoint: str, engine: Engine | None = None) -> 
     from localcloud.jobs.logs import Logs
     from localcloud.jobs.platform import Images, Platform
     from localcloud.jobs.slots import Slots
+    from localcloud.monitoring import resources as monitoring_resources
     from localcloud.sagemaker import cloudformation
     from localcloud.sagemaker.api import service_model
     from localcloud.sagemaker.events import Events
@@ -405,6 +406,7 @@ def plug_in(settings: Settings, endpoint: str, engine: Engine | None = None) -> 
     fidelity.install(clients, identity, platform.logs)
     cloudformation.install(sagemaker)
     resources.install(sagemaker)
+    monitoring_resources.install(sagemaker)
     for image in image_map.images:
         runtime.warm(image)
     # SageMaker's model takes most of a second: load it while the server starts.
