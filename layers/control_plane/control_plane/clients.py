@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -62,3 +62,9 @@ def sagemaker_runtime() -> SageMakerRuntimeClient:
 def cloudwatch() -> CloudWatchClient:
     """The CloudWatch client."""
     return boto3.client("cloudwatch")
+
+
+@cache
+def scheduler() -> Any:
+    """The EventBridge Scheduler client."""
+    return boto3.client("scheduler")

@@ -1,0 +1,109 @@
+"""How much of what serves is watched: capture, schedule, alarms, baseline and the monitored flag of each endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from control_plane import clients, endpoint_alarms, inventory
+from control_plane.inventory import Endpoint, Record
+from control_plane.schedules import Schedule
+from control_plane.settings import Settings
+
+# In all of these the endpoint answers requests: while it is updated by its old servers.
+SERVING = ("InService", "Updating", "SystemUpdating", "RollingBack")
+
+
+class Check(BaseModel):
+    """One thing that an endpoint needs to be watched."""
+
+    check: Literal["capture", "schedule", "alarms", "baseline", "monitored"]
+    passed: bool
+    message: str
+
+
+class EndpointCoverage(BaseModel):
+    """Whether an endpoint is watched, and what is missing if not."""
+
+    endpoint: str
+    fleet: str
+    covered: bool
+    checks: list[Check]
+
+
+class Coverage(BaseModel):
+    """The share of the endpoints that serve traffic which are watched in every respect."""
+
+    percent: float
+    endpoints: list[EndpointCoverage]
+
+
+def measure(settings: Settings, schedule: Schedule, endpoints: list[Endpoint] | None = None) -> Coverage:
+    """Look at every endpoint of the project that serves. Where nothing serves, nothing is uncovered: 100 %.
+
+    Args:
+        schedule: of monitoring.
+        endpoints: of the project, if the caller has listed them.
+    """
+    listed = inventory.list_endpoints(settings.project_name) if endpoints is None else endpoints
+    serving = [endpoint for endpoint in listed if endpoint.status in SERVING]
+    alarms = {alarm["AlarmName"] for alarm in inventory.list_alarms(f"{settings.project_name}-")} if serving else set()
+    found = [_look_at(settings, endpoint, schedule, alarms) for endpoint in serving]
+    covered = sum(each.covered for each in found)
+    return Coverage(percent=round(100 * covered / len(found), 1) if found else 100.0, endpoints=found)
+
+
+def _look_at(settings: Settings, endpoint: Endpoint, schedule: Schedule, alarms: set[str]) -> EndpointCoverage:
+    described: Any = clients.sagemaker().describe_endpoint(EndpointName=endpoint.name)
+    record = inventory.read_record(settings.table_name, endpoint.fleet)
+    checks = [
+        _capture(described),
+        Check(check="schedule", passed=schedule.is_on, message=schedule.message),
+        _alarms(endpoint, described, alarms),
+        _baseline(settings.bucket_name, endpoint.fleet, record),
+        _monitored(record),
+    ]
+    covered = all(check.passed for check in checks)
+    return EndpointCoverage(endpoint=endpoint.name, fleet=endpoint.fleet, covered=covered, checks=checks)
+
+
+def _capture(described: Mapping[str, Any]) -> Check:
+    found = described.get("DataCaptureConfig", {})
+    share = found.get("CurrentSamplingPercentage", 0)
+    if not found.get("EnableCapture"):
+        return Check(check="capture", passed=False, message="Data Capture is off: what is asked and answered is lost")
+    if found.get("CaptureStatus", "Started") != "Started":
+        return Check(check="capture", passed=False, message="Data Capture has stopped (a full disk stops it)")
+    return Check(check="capture", passed=share > 0, message=f"Data Capture keeps {share} % of the requests")
+
+
+def _alarms(endpoint: Endpoint, described: Mapping[str, Any], alarms: set[str]) -> Check:
+    variants = [
+        each["VariantName"] for each in described.get("ProductionVariants", []) if each.get("CurrentWeight", 0) > 0
+    ]
+    needed = [name for variant in variants for name in endpoint_alarms.of_variant(endpoint.name, variant)]
+    needed.append(endpoint_alarms.of_drift(endpoint.name))
+    if missing := [name for name in needed if name not in alarms]:
+        return Check(check="alarms", passed=False, message=f"missing: {', '.join(missing)}")
+    return Check(check="alarms", passed=True, message=f"{len(needed)} alarms")
+
+
+def _baseline(bucket: str, fleet: str, record: Record) -> Check:
+    version = (record.champion or {}).get("dataset_version", "")
+    if not version:
+        return Check(check="baseline", passed=False, message="it is not recorded which data set its model learnt from")
+    key = f"monitoring/baseline/{fleet}/{version}/drift.json"
+    listed = clients.s3().list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+    if listed.get("KeyCount", len(listed.get("Contents", []))) > 0:
+        return Check(check="baseline", passed=True, message=f"s3://{bucket}/{key}")
+    message = f"s3://{bucket}/{key} is missing: train with today's image (onwing train {version[:12]} --again)"
+    return Check(check="baseline", passed=False, message=message)
+
+
+def _monitored(record: Record) -> Check:
+    if record.champion is None:
+        return Check(check="monitored", passed=False, message="the control table does not know what it serves")
+    message = "monitored" if record.monitored else "not marked as monitored in the control table"
+    return Check(check="monitored", passed=record.monitored, message=message)

@@ -1,0 +1,36 @@
+"""Monitored endpoints that monitoring has not looked at for too long, though its schedule is on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from control_plane import coverage, inventory
+from control_plane.findings import Finding, Scope, moment
+from control_plane.inventory import Inventory
+from control_plane.schedules import Schedule
+
+PERIODS = 3
+
+
+def check_windows(scope: Scope, seen: Inventory, schedule: Schedule, fleet: str) -> Iterator[Finding]:
+    """The champion's last window, or the last look at its open one, is more than three periods of the schedule ago."""
+    endpoint, record = seen.endpoints.get(fleet), seen.record(fleet)
+    if not schedule.is_on or schedule.period is None or not record.monitored or record.champion is None:
+        return
+    if endpoint is None or endpoint.status not in coverage.SERVING:
+        return
+    variant = record.champion["variant"]
+    item = inventory.read_item(scope.settings.table_name, fleet, f"MONITOR#{variant}")
+    last = json.loads(item.get("last") or "null") or {}
+    times = [moment(text) for text in (item.get("updated_at"), last.get("closed_at"), record.champion.get("since"))]
+    known = [time for time in times if time is not None]
+    if known and scope.now - max(known) <= PERIODS * schedule.period:
+        return
+    since = f"since {max(known):%Y-%m-%d %H:%M} UTC" if known else "ever"
+    yield Finding(
+        what="monitoring",
+        where=f"{endpoint.name} {variant}",
+        problem=f"no window of its traffic was looked at {since}, though {schedule.message}",
+        action=f"onwing drift run {fleet}, and look how the last executions of {schedule.name} ended",
+    )
