@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ from .onwing_fakes import (
     training_history,
 )
 
-COMMANDS = ["up", "deploy", "down", "doctor", "demo", "ingest", "train", "watch", "models", "status"]
+COMMANDS = ["up", "deploy", "down", "doctor", "demo", "ingest", "train", "watch", "models", "status", "alerts"]
 
 
 def onwing(*arguments: str) -> Result:
@@ -59,6 +60,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
 
 SERVING = ["approve", "reject", "predict", "endpoints", "deployments", "rollback", "backup", "restore", "traffic"]
 NESTED = [["models", "show"], ["deployments", "watch"], ["ab", "start"], ["ab", "status"], ["ab", "stop"]]
+NESTED += [["drift", name] for name in ("status", "report", "run", "inject", "truth")]
 
 
 @pytest.mark.parametrize("name", [[name] for name in COMMANDS + SERVING] + NESTED)
@@ -315,6 +317,24 @@ def test_how_to_deploy_is_as_typed(
         ("ab stop FD001 --rollback", "onwing.abtest_view.stop", {"arguments": ("FD001", "rollback"), "wait": False}),
         ("traffic --rate 5 --duration 0", "onwing.traffic_view.run", {"rate": 5.0, "seconds": 0.0, "fleet": None}),
         ("deployments --limit 3", "onwing.deployments_view.run", {"limit": 3, "fleet": None}),
+        ("drift status", "onwing.monitoring_view.status", {"arguments": (None,)}),
+        (
+            "drift report FD001 --window 2026 --quality --open",
+            "onwing.monitoring_view.report",
+            {"arguments": ("FD001",), "named": "2026", "quality": True, "opened": True, "folder": None},
+        ),
+        ("drift run FD001 --no-wait", "onwing.monitor_run.run", {"arguments": ("FD001",), "wait": False}),
+        (
+            "drift inject FD001 --scenario bias --sensor s2 --sensor s3 --size 1.5 --engines 7",
+            "onwing.inject.run",
+            {"scenario": "bias", "sensors": ["s2", "s3"], "size": 1.5, "engines": 7, "seed": 1},
+        ),
+        ("drift truth FD001 x.csv", "onwing.truth.run", {"arguments": ("FD001", Path("x.csv"))}),
+        (
+            "alerts --fleet FD001 --since 2w --severity critical --follow --full",
+            "onwing.alerts_view.run",
+            {"fleet": "FD001", "since": "2w", "severity": "critical", "follow": True, "full": True},
+        ),
     ],
 )
 def test_options_reach_what_does_the_work(

@@ -113,7 +113,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         ),
         parameters=None,
     )
-    files = SimpleNamespace(
+    files = made.files = SimpleNamespace(
+        fleet="FD001",
         source="test",
         simulated=True,
         paths={"train": Path("train_FD001.txt"), "test": Path("test_FD001.txt")},
@@ -240,14 +241,52 @@ def test_parts_follow_one_another_and_all_are_in_the_report(
     monkeypatch.setattr("onwing.demo.demo_rollout.deploy", lambda *_: rolled_out("promoted", 1))
     monkeypatch.setattr("onwing.demo.demo_rollout.canary", lambda *_: rolled_out("promoted", 2))
     monkeypatch.setattr("onwing.demo.demo_rollout.spoil_and_roll_back", lambda *_: bad)
+    monkeypatch.setattr("onwing.demo.demo_drift.watch", lambda *_: WATCHED)
+    monkeypatch.setattr("onwing.demo.demo_drift.changed_world", lambda *_: changed(world.files))
     assert demo.run(world.context, Wish("FD001", None, False, 0, False, "demo")) is Exit.OK
     assert world.again == [{"fleet": "FD001", "version": None, "again": True, "overrides": demo.SECOND["demo"]}]
     written = json.loads((world.context.project.state / "demo-report.json").read_text())
     assert (written["deployment"]["first"]["version"], written["deployment"]["canary"]["version"]) == (1, 2)
     assert (written["rollback"]["seconds_to_restore"], written["rollback"]["traffic"]) == (1.9, traffic)
+    assert written["drift"] == {
+        **WATCHED,
+        "outcome": "registered",
+        "dataset_version": VERSION,
+        "package_arn": "arn:package/1",
+    }
     text = world.context.out.console.export_text()
+    assert "New data arrives" in text
+    assert "s4 reads 1.5 σ higher" in text
+    assert "package/1 waits for approval" in text
     assert "bad model, v3" in text
     assert "37.5 cycles above" in text
+
+
+def changed(files: SimpleNamespace) -> SimpleNamespace:
+    return SimpleNamespace(**{**vars(files), "source": "test; then s4 reads 1.5 σ higher"})
+
+
+WINDOW = {"outcome": "ok", "severity": "none", "drift": 0.4, "engines": 40}
+BAD = {"outcome": "violations", "severity": "moderate", "drift": 2.4, "engines": 40, "alert_seconds": 1.2}
+WATCHED = {
+    "change": "s4 reads 1.5 σ higher",
+    "clean": WINDOW,
+    "injected": [BAD, BAD],
+    "alert_seconds": 1.2,
+    "decision": {"decision": "alert", "reasons": ["no newer data"]},
+}
+
+
+def test_drift_after_which_no_model_is_good_enough_is_the_exit_code(
+    world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onwing.demo.demo_drift.watch", lambda *_: WATCHED)
+    monkeypatch.setattr("onwing.demo.demo_drift.changed_world", lambda *_: changed(world.files))
+    world.last = ended("gate_missed", package_arn=None)
+    wish = Wish("FD001", None, False, 0, False, "demo", only=("drift",))
+    assert demo.run(world.context, wish) is Exit.GATE_MISSED
+    written = json.loads((world.context.project.state / "demo-report.json").read_text())
+    assert (written["drift"]["package_arn"], written["drift"]["outcome"]) == (None, "gate_missed")
 
 
 def test_second_model_that_misses_the_gate_leaves_out_the_canary(
@@ -263,9 +302,9 @@ def test_second_model_that_misses_the_gate_leaves_out_the_canary(
     assert "not registered (gate_missed)" in world.context.out.console.export_text()
 
 
-@pytest.mark.parametrize("part", ["canary", "rollback"])
+@pytest.mark.parametrize("part", ["canary", "rollback", "drift"])
 def test_part_that_needs_a_champion_says_so(world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
-    monkeypatch.setattr("onwing.demo.deployments.read", lambda *_: Deployment("FD001"))
+    monkeypatch.setattr("onwing.deployments.read", lambda *_: Deployment("FD001"))
     monkeypatch.setattr("onwing.demo.predict.read", lambda _: [])
     with pytest.raises(UsageError, match="no champion"):
         demo.run(world.context, Wish("FD001", None, False, 0, False, "demo", only=(part,)))

@@ -153,7 +153,7 @@ def test_names_are_found_in_the_machine_that_has_them() -> None:
         return {
             "executions": [
                 {"name": name, "executionArn": execution_of(kind, name), "startDate": at(n)}
-                for n, name in enumerate(names[kind])
+                for n, name in enumerate(names.get(kind, []))
             ]
         }
 

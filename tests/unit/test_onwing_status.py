@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from onwing import executions, status
+from onwing import executions, status, status_view
 from onwing import stack as stacks
+from onwing.endpoints import Endpoint
 from onwing.errors import NotDeployed, NotFound, UsageError
+from onwing.monitoring import Coverage, Monitored, Window
 
-from .onwing_fakes import MACHINE, STACK, FakeClient, at, client_error, target_with
+from .onwing_fakes import MACHINE, STACK, FakeClient, at, client_error, context_with, target_with, text
 
 
 def stack(state: str = "CREATE_COMPLETE") -> dict[str, Any]:
@@ -133,12 +135,14 @@ def test_status_gathers_everything() -> None:
                     {"AlarmName": "onwing-FD001-v2-errors-5xx", "StateUpdatedTimestamp": at(9)},
                     {"AlarmName": "onwing-FD001-v3-silent", "ActionsEnabled": False, "StateUpdatedTimestamp": at(9)},
                     {"AlarmName": "somebody-elses", "StateUpdatedTimestamp": at(1)},
+                    {"AlarmName": "onwing-FD001-data-drift", "StateUpdatedTimestamp": at(7)},
                     {"AlarmName": "onwing-dev-FD001-v2-errors-5xx", "StateUpdatedTimestamp": at(1)},
                 ]
             }
         ),
         cloudformation=FakeClient(list_stack_resources=resources),
         sqs=FakeClient(get_queue_attributes={"Attributes": {"ApproximateNumberOfMessages": "2"}}),
+        **{"lambda": FakeClient(invoke=client_error("AccessDeniedException", "no"))},
     )
     found = status.read(target, STACK, limit=3)
     assert [fleet.fleet for fleet in found.fleets] == ["FD001"]
@@ -146,7 +150,13 @@ def test_status_gathers_everything() -> None:
     assert found.fleets[0].newest.status == "registered"
     assert [run.name for run in found.executions] == list(NAMES[:3])
     assert [item.name for item in found.quarantined] == ["bad.txt", "old.txt"]
-    assert [alarm.name for alarm in found.alarms] == ["onwing-FD001-v2-errors-5xx", "own-alarm"]
+    assert [alarm.name for alarm in found.alarms] == [
+        "onwing-FD001-v2-errors-5xx",
+        "onwing-FD001-data-drift",
+        "own-alarm",
+    ]
+    assert found.coverage is None
+    assert "AccessDenied" in found.coverage_problem
     assert [(queue.name, queue.waiting) for queue in found.dead_letters] == [("DLQ", 2)]
 
 
@@ -167,3 +177,28 @@ ITEMS = {
         },
     ],
 }
+
+
+@pytest.mark.parametrize(
+    ("coverage", "problem", "said"),
+    [
+        (Coverage(100.0, [{"endpoint": "onwing-FD001", "checks": [{"passed": True}]}]), "", ["coverage: 100 %"]),
+        (
+            Coverage(50.0, [{"endpoint": "onwing-FD001", "checks": [{"passed": False, "message": "no baseline"}]}]),
+            "",
+            ["coverage: 50 %", "onwing-FD001: no baseline"],
+        ),
+        (None, "coverage is not known: no answer", ["coverage is not known: no answer"]),
+    ],
+)
+def test_monitoring_coverage_is_said_in_per_cent_with_what_is_missing(
+    coverage: Coverage | None, problem: str, said: list[str]
+) -> None:
+    endpoint = Endpoint("onwing-FD001", "FD001", "InService")
+    monitored = Monitored("FD001", "onwing-FD001", "v7", True, "insufficient", Window("w", engines=3))
+    found = status.Status(STACK, [], [], [], [endpoint], [monitored], coverage, problem, [], [], [])
+    context = context_with()
+    status_view.show_status(context.out, found)
+    shown = text(context)
+    for expected in [*said, "insufficient"]:
+        assert expected in shown

@@ -1,0 +1,515 @@
+"""Monitoring and alerts as an operator sees them: states told apart, reports, runs and their exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onwing import alerts, alerts_view, monitor_run, monitoring, monitoring_view
+from onwing.errors import Exit, NotFound, OnwingError, UsageError
+from onwing.monitoring import Monitored, Window
+from onwing.project import Project
+from onwing.stack import Stack
+
+from .onwing_fakes import (
+    STACK,
+    FakeClient,
+    at,
+    client_error,
+    context_with,
+    control_table,
+    description,
+    execution_of,
+    served,
+    target_with,
+    text,
+)
+
+WINDOW = {
+    "id": "20261123T080000Z",
+    "start": "2026-11-23T08:00:00Z",
+    "end": "2026-11-23T09:00:00Z",
+    "outcome": "violations",
+    "severity": "moderate",
+    "drift": 2.31,
+    "engines": 40,
+    "records": 120,
+    "violations": 2,
+    "report": "monitoring/reports/onwing-FD001/v7/20261123T080000Z/",
+    "closed_at": "2026-11-23T09:01:00Z",
+    "summary": "s4 reads 1.4 σ higher",
+}
+DECISION = {
+    "at": "2026-11-23T09:01:10Z",
+    "report": WINDOW["report"] + "constraint_violations.json",
+    "source": "onwing",
+    "window": {"id": WINDOW["id"]},
+    "severity": "moderate",
+    "cause": "drift",
+    "count": 2,
+    "decision": "alert",
+    "reasons": ["there is no data newer than v7's"],
+    "guards": [{"guard": "newer_data", "passed": False, "message": "the newest data set is v7's own"}],
+    "execution": None,
+    "level": "critical",
+    "consecutive": 2,
+    "since": "2026-11-23T07:00:00Z",
+    "what_to_do": "Upload data that was taken since: onwing ingest PATH",
+}
+NOW = datetime.now(UTC).isoformat()
+
+
+def monitored_by(*items: tuple[str, Any], champion: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """Clients of a fleet whose champion is v7 and whose control table has these items besides."""
+    deployment = {"champion": champion or served(7, since=NOW), "monitored": True, **more}
+    return {
+        "sagemaker": FakeClient(
+            list_endpoints={"Endpoints": [{"EndpointName": "onwing-FD001"}]},
+            describe_endpoint={"EndpointStatus": "InService", "ProductionVariants": []},
+        ),
+        "dynamodb": control_table(("DEPLOYMENT", deployment), *items),
+    }
+
+
+def read(*items: tuple[str, Any], stack: Stack = STACK, **more: Any) -> list[Monitored]:
+    stepfunctions = more.pop("stepfunctions", FakeClient())
+    return monitoring.read(target_with(stepfunctions=stepfunctions, **monitored_by(*items, **more)), stack)
+
+
+def looked(**more: Any) -> tuple[str, dict[str, Any]]:
+    """What monitoring knows of v7."""
+    return "MONITOR#v7", {"start": "2026-11-23T09:00:00Z", "updated_at": NOW, "last": WINDOW, **more}
+
+
+def test_a_variant_is_told_with_its_window_its_episode_and_the_last_decision() -> None:
+    older = {**DECISION, "at": "2026-11-23T08:01:10Z", "decision": "none"}
+    (found,) = read(
+        looked(),
+        ("EPISODE#v7", {"consecutive": 2, "since": "2026-11-23T07:00:00Z", "level": "critical"}),
+        ("EPISODE#v7#quality", {"consecutive": 5, "since": "2026-01-01T07:00:00Z"}),
+        (f"VIOLATION#{WINDOW['id']}#v7#00000000", {"record": DECISION}),
+        ("VIOLATION#20261123T070000Z#v7#00000000", {"record": older}),
+        (f"VIOLATION#{WINDOW['id']}#v6#00000000", {"record": {**DECISION, "at": "2027", "decision": "rollback"}}),
+        ("QUALITY#v7", {"last": {"id": "q", "outcome": "ok", "summary": "RMSE 12.1, registered 11.4"}}),
+    )
+    assert (found.fleet, found.variant, found.champion, found.state) == ("FD001", "v7", True, "violations")
+    assert found.last is not None
+    assert (found.last.drift, found.last.engines, found.last.records) == (2.31, 40, 120)
+    assert found.episode is not None
+    assert (found.episode.consecutive, found.episode.level) == (2, "critical")
+    assert found.decision is not None
+    assert found.decision.decision == "alert"
+    assert found.what_to_do == DECISION["what_to_do"]
+    assert found.quality is not None
+    assert found.quality.outcome == "ok"
+
+
+def test_an_episode_that_has_ended_is_none() -> None:
+    (found,) = read(looked(), ("EPISODE#v7", {"consecutive": 0}))
+    assert found.episode is None
+
+
+@pytest.mark.parametrize(
+    ("items", "more", "state"),
+    [
+        ([looked(last={**WINDOW, "outcome": "ok"})], {}, "ok"),
+        ([looked(last={**WINDOW, "outcome": "insufficient"})], {}, "insufficient"),
+        ([looked(last={**WINDOW, "outcome": "unreadable"})], {}, "unreadable"),
+        ([looked()], {}, "violations"),
+        ([], {}, "never"),
+        ([looked(last="")], {}, "never"),
+        ([looked(updated_at="2026-01-01T00:00:00Z")], {}, "overdue"),
+        ([], {"champion": served(7, since="2026-01-01T00:00:00Z")}, "overdue"),
+        ([looked()], {"monitored": False}, "off"),
+    ],
+)
+def test_states_are_told_apart_each_with_what_to_do(items: Any, more: Any, state: str) -> None:
+    (found,) = read(*items, **more)
+    assert found.state == state
+    assert bool(found.what_to_do) == (state != "ok")
+
+
+def test_without_a_schedule_nothing_is_overdue() -> None:
+    off = Stack("onwing", "", STACK.outputs, {"MonitoringSchedule": "DISABLED"})
+    (found,) = read(looked(updated_at="2026-01-01T00:00:00Z"), stack=off)
+    assert found.state == "violations"
+
+
+CLAIM = {"id": "20261123T090000Z", "execution": execution_of("monitoring", "FD001-20261123T100000-00000000")}
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "running"),
+    [
+        (description("RUNNING"), "violations", True),
+        (description("FAILED", 5), "failed", False),
+        (client_error("ExecutionDoesNotExist"), "failed", False),
+    ],
+)
+def test_a_claim_is_a_run_that_goes_on_or_one_that_failed(answer: Any, state: str, running: bool) -> None:
+    (found,) = read(looked(claim=CLAIM), stepfunctions=FakeClient(describe_execution=answer))
+    assert (found.state, bool(found.running)) == (state, running)
+
+
+def test_variants_that_are_no_champions_come_after_it() -> None:
+    found = read(looked(), ("MONITOR#v6", {"start": NOW, "updated_at": "2026-01-01", "last": WINDOW}))
+    assert [(item.variant, item.champion, item.state) for item in found] == [
+        ("v7", True, "violations"),
+        ("v6", False, "violations"),
+    ]
+
+
+def test_status_says_all_of_it() -> None:
+    context = context_with(
+        stepfunctions=FakeClient(),
+        **monitored_by(
+            looked(),
+            ("EPISODE#v7", {"consecutive": 2, "since": "2026-11-23T07:00:00Z", "level": "critical"}),
+            (f"VIOLATION#{WINDOW['id']}#v7#00000000", {"record": DECISION}),
+        ),
+    )
+    assert monitoring_view.status(context, None) is Exit.OK
+    said = text(context)
+    for expected in (
+        "onwing-FD001",
+        "v7 ★",
+        "violations",
+        "2.31",
+        "s4 reads 1.4 σ higher",
+        "violations in 2 windows in a row",
+        "alert (critical): there is no data newer than v7's",
+        "→ Upload data that was taken since",
+        "onwing drift report FD001",
+    ):
+        assert expected in said
+
+
+def test_status_of_nothing_and_of_a_fleet_that_nothing_serves() -> None:
+    none = FakeClient(list_endpoints={"Endpoints": []})
+    context = context_with(sagemaker=none)
+    assert monitoring_view.status(context, None) is Exit.OK
+    assert "No endpoints yet" in text(context)
+    with pytest.raises(NotFound, match="FD009"):
+        monitoring_view.status(context, "FD009")
+
+
+# --- reports ---------------------------------------------------------------------------------------------------------
+
+REPORT = {
+    "schema": 1,
+    "kind": "data",
+    "outcome": "violations",
+    "endpoint": "onwing-FD001",
+    "variant": "v7",
+    "window": {"start": WINDOW["start"], "end": WINDOW["end"]},
+    "records": {"delivered": 130, "probes": 8, "failed": 2, "unreadable": 0, "used": 120},
+    "engines": 40,
+    "severity": "moderate",
+    "cause": "drift",
+    "drift": 2.31,
+    "features": [
+        {"name": "s2", "ratio": 0.4, "violated": False, "what": "as before"},
+        {"name": "s4", "ratio": 2.31, "violated": True, "what": "bias +1.4 σ", "ks": 0.5, "wasserstein": 1.4, "psi": 2},
+        {"name": "s9", "ratio": None, "violated": False},
+    ],
+    "predictions": {"psi": 0.31, "band": "severe", "ratio": 1.6, "violated": True, "mean": 61.2, "baseline_mean": 75.0},
+    "affected": {
+        "sensors": ["s4"],
+        "engines": [{"unit": 17, "score": 3.2}],
+        "regimes": [
+            {"regime": 0, "share": 0.75, "baseline_share": 0.5, "score": 1},
+            {"regime": 1, "share": 0.25, "baseline_share": 0.5, "score": 1},
+        ],
+    },
+    "violations": [
+        {"feature_name": "s4", "constraint_check_type": "baseline_drift_check", "description": "said above"},
+        {"feature_name": "s7", "constraint_check_type": "completeness_check", "description": "missing in 20 %"},
+    ],
+    "summary": "s4 reads 1.4 σ higher",
+    "what_to_do": "from the report",
+}
+
+
+def stored(report: dict[str, Any] = REPORT) -> FakeClient:
+    files = {"report.json": json.dumps(report).encode(), "report.html": b"<html>"}
+
+    def get_object(Key: str, **_: Any) -> Any:
+        prefix, _, name = Key.rpartition("/")
+        if prefix + "/" != WINDOW["report"]:
+            return client_error("NoSuchKey")
+        return {"Body": io.BytesIO(files[name])}
+
+    return FakeClient(get_object=get_object)
+
+
+def reported(context: Any, tmp_path: Path, **more: Any) -> Exit:
+    context.project = Project(tmp_path)
+    wish = {"named": None, "variant": None, "quality": False, "folder": None, "opened": False, **more}
+    return monitoring_view.report(context, "FD001", **wish)
+
+
+ITEMS = (
+    looked(),
+    (f"WINDOW#v7#{WINDOW['id']}", {"record": WINDOW}),
+    ("WINDOW#v7#20261123T090000Z", {"record": {**WINDOW, "id": "20261123T090000Z", "report": ""}}),
+    (f"VIOLATION#{WINDOW['id']}#v7#00000000", {"record": DECISION}),
+)
+
+
+def test_a_report_is_shown_in_short_and_its_page_kept(tmp_path: Path) -> None:
+    context = context_with(s3=stored(), **monitored_by(*ITEMS))
+    assert reported(context, tmp_path) is Exit.OK
+    said = text(context)
+    for expected in (
+        "moderate, cause: the world has changed",
+        "120 used, 8 probes left out, 2 failed requests; DataDrift 2.31",
+        "T50, total temperature at the LPT outlet",
+        "bias +1.4 σ",
+        "s7: missing in 20 %",
+        "17 (3.20)",
+        "regime 0: 75% of the flights, 50% before",
+        "mean RUL 61.2, 75.0 before; PSI 0.31 (severe)",
+        "decided at",
+        "✗ the newest data set is v7's own",
+        "→ Upload data that was taken since",
+    ):
+        assert expected in said
+    assert "said above" not in said
+    assert "as before" not in said
+    (page,) = (tmp_path / ".onwing" / "drift").rglob("report.html")
+    assert page.read_bytes() == b"<html>"
+
+
+def test_a_report_goes_where_it_is_wanted_and_is_one_document(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    context = context_with(as_json=True, s3=stored(), **monitored_by(*ITEMS))
+    folder = tmp_path / "out"
+    assert reported(context, tmp_path, folder=folder, named="20261123T08", opened=True) is Exit.OK
+    found = json.loads(capsys.readouterr().out)
+    assert found["window"]["id"] == WINDOW["id"]
+    assert found["decision"]["decision"] == "alert"
+    assert found["page"] == str(folder / "report.html")
+    assert opened == [(folder / "report.html").as_uri()]
+
+
+def test_reports_that_are_not_there_say_what_there_is(tmp_path: Path) -> None:
+    context = context_with(s3=stored(), **monitored_by(*ITEMS))
+    with pytest.raises(NotFound, match="no window 2020") as caught:
+        reported(context, tmp_path, named="2020")
+    assert WINDOW["id"] in caught.value.todo
+    with pytest.raises(NotFound, match="has no report"):
+        reported(context, tmp_path, named="20261123T09")
+    with pytest.raises(NotFound, match="not compared with any ground truth"):
+        reported(context, tmp_path, quality=True)
+    with pytest.raises(NotFound, match="v9 of FD001 has no window with a report"):
+        reported(context, tmp_path, variant="v9")
+    with pytest.raises(NotFound, match="no model in service"):
+        reported(context_with(dynamodb=control_table()), tmp_path)
+
+
+def test_an_insufficient_report_has_no_figures_and_is_still_one(tmp_path: Path) -> None:
+    bare = {**REPORT, "outcome": "insufficient", "cause": None, "drift": None, "features": [], "predictions": None}
+    context = context_with(s3=stored({**bare, "affected": {}, "violations": []}), **monitored_by(*ITEMS[:3]))
+    assert reported(context, tmp_path) is Exit.OK
+    said = text(context)
+    assert "insufficient" in said
+    assert "DataDrift" not in said
+    assert "→ from the report" in said
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def seen(state: str = "ok", last: Window | None = None, *, champion: bool = True, variant: str = "v7") -> Monitored:
+    return Monitored("FD001", "onwing-FD001", variant, champion, state, last)
+
+
+OLD, NEW = Window("1", outcome="ok"), Window("2", outcome="violations", engines=40, drift=2.31)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome", "code"),
+    [
+        (seen(last=OLD), seen(last=NEW), "violations", Exit.DRIFT),
+        (seen(last=OLD), seen(last=Window("2", outcome="ok")), "ok", Exit.OK),
+        (seen(last=OLD), seen(last=Window("2", outcome="insufficient")), "insufficient", Exit.UNJUDGED),
+        (seen(last=OLD), seen(last=Window("2", outcome="unreadable")), "unreadable", Exit.UNJUDGED),
+        (seen(last=OLD), seen(last=OLD), "open", Exit.UNJUDGED),
+        (seen(last=OLD), seen("failed", last=OLD), "failed", Exit.FAILED),
+        (seen("never"), seen(last=Window("2", outcome="ok")), "ok", Exit.OK),
+        (seen(last=NEW), seen("violations", last=NEW), "open", Exit.UNJUDGED),
+    ],
+)
+def test_a_run_is_judged_by_the_windows_that_it_closed(
+    before: Monitored, after: Monitored, outcome: str, code: Exit
+) -> None:
+    judged = monitor_run.compare([before], [after])
+    assert judged[0].outcome == outcome
+    assert monitor_run.exit_code(judged) == code
+
+
+def test_a_model_without_traffic_now_is_no_reason_for_doubt_but_its_drift_is() -> None:
+    quiet = monitor_run.compare([], [seen("never", champion=False, variant="v6")])
+    assert monitor_run.exit_code(quiet) is Exit.OK
+    drifted = monitor_run.compare([], [seen(last=NEW, champion=False, variant="v6"), seen(last=OLD)])
+    assert monitor_run.exit_code(drifted) is Exit.DRIFT
+    assert monitor_run.exit_code([]) is Exit.OK
+
+
+def running(*looks: list[Monitored]) -> Iterator[list[Monitored]]:
+    yield from looks
+
+
+def test_the_run_is_started_for_its_fleet_followed_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = running([seen(last=OLD)], [seen("violations", last=NEW)])
+    monkeypatch.setattr(monitoring, "read", lambda *_: next(looks))
+    monkeypatch.setattr("onwing.endpoints.get", lambda *_: None)
+    arn = execution_of("monitoring", "FD001-x")
+    stepfunctions = FakeClient(
+        start_execution={"executionArn": arn}, describe_execution=description("SUCCEEDED", 5, executionArn=arn)
+    )
+    context = context_with(stepfunctions=stepfunctions)
+    assert monitor_run.run(context, "FD001", wait=True, timeout=None) is Exit.DRIFT
+    started = stepfunctions.called("start_execution")[0]
+    assert started["stateMachineArn"].endswith("onwing-monitoring")
+    assert started["name"].startswith("FD001-")
+    assert json.loads(started["input"])["fleets"] == ["FD001"]
+    said = text(context)
+    assert "FD001 v7: violations, 40 engines" in said
+    assert "DataDrift 2.31" in said
+
+
+def test_a_run_for_all_names_no_fleet_and_need_not_be_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    stepfunctions = FakeClient(start_execution={"executionArn": execution_of("monitoring", "all-x")})
+    context = context_with(as_json=True, stepfunctions=stepfunctions)
+    assert monitor_run.run(context, None, wait=False, timeout=None) is Exit.OK
+    assert "fleets" not in json.loads(stepfunctions.called("start_execution")[0]["input"])
+    assert json.loads(capsys.readouterr().out)["execution"].endswith(":all-x")
+
+
+def test_a_run_that_failed_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitoring, "read", lambda *_: [])
+    stepfunctions = FakeClient(
+        start_execution={"executionArn": execution_of("monitoring", "all-x")},
+        describe_execution=description("FAILED", 5, error="MonitoringFailed", cause="the job ended with 1"),
+    )
+    with pytest.raises(OnwingError, match="the job ended with 1"):
+        monitor_run.run(context_with(stepfunctions=stepfunctions), None, wait=True, timeout=None)
+
+
+# --- coverage --------------------------------------------------------------------------------------------------------
+
+
+def reconciler(payload: Any, **more: Any) -> FakeClient:
+    return FakeClient(invoke=lambda **_: {"Payload": io.BytesIO(json.dumps(payload).encode()), **more})
+
+
+def test_coverage_is_what_the_reconciliation_says_without_touching_anything() -> None:
+    checks = [
+        {"check": "capture", "passed": True, "message": "captured"},
+        {"check": "baseline", "passed": False, "message": "v7 has no baseline"},
+    ]
+    client = reconciler({"coverage": {"percent": 50.0, "endpoints": [{"endpoint": "onwing-FD001", "checks": checks}]}})
+    found = monitoring.coverage(target_with(**{"lambda": client}), STACK)
+    assert (found.percent, found.missing) == (50.0, ["onwing-FD001: v7 has no baseline"])
+    assert json.loads(client.called("invoke")[0]["Payload"]) == {"coverage_only": True}
+
+
+@pytest.mark.parametrize(("payload", "more"), [({"errorMessage": "boom"}, {"FunctionError": "Unhandled"}), ({}, {})])
+def test_coverage_that_cannot_be_had_is_not_a_hundred_per_cent(payload: Any, more: Any) -> None:
+    with pytest.raises(OnwingError, match="not known"):
+        monitoring.coverage(target_with(**{"lambda": reconciler(payload, **more)}), STACK)
+
+
+# --- alerts ----------------------------------------------------------------------------------------------------------
+
+
+def alert(seconds: float, name: str, **more: Any) -> tuple[str, dict[str, Any]]:
+    sent = at(seconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    found = {"subject": f"[onwing] {name}", "message": f"{name} has happened\nmore", "kind": "drift", "fleet": "FD001"}
+    return f"{sent}#{name}", {**found, "severity": "warning", "topic": "t", **more}
+
+
+SENT = [
+    alert(0, "first"),
+    alert(60, "second", severity="critical"),
+    alert(120, "third", fleet="FD002", severity="info"),
+]
+
+
+def table_of(sent: list[tuple[str, dict[str, Any]]]) -> FakeClient:
+    return control_table(ALERTS=sent)
+
+
+@pytest.mark.parametrize(
+    ("since", "more", "expected"),
+    [
+        (-1, {}, ["first", "second", "third"]),
+        (0, {}, ["first", "second", "third"]),
+        (30, {}, ["second", "third"]),
+        (0, {"fleet": "FD001"}, ["first", "second"]),
+        (0, {"severity": "warning"}, ["first", "second"]),
+        (0, {"severity": "critical"}, ["second"]),
+        (500, {}, []),
+    ],
+)
+def test_alerts_are_those_since_of_whom_and_how_grave(since: float, more: Any, expected: list[str]) -> None:
+    found = alerts.read(target_with(dynamodb=table_of(SENT)), STACK, since=at(since), **more)
+    assert [item.id for item in found] == expected
+    assert all(item.at.endswith("Z") for item in found)
+
+
+def test_followed_alerts_come_once_each_even_when_they_were_recorded_late() -> None:
+    now = (datetime.now(UTC) - at(0)).total_seconds()
+    sent = [alert(now - 3600, "old"), alert(now - 2, "new")]
+    looks = 0
+
+    def sleep(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            sent.append(alert(now - 5, "late"))
+        if looks == 3:
+            raise KeyboardInterrupt
+
+    context = context_with(dynamodb=control_table(ALERTS=sent))
+    following = alerts.follow(context.target, STACK, since=datetime.now(UTC) - timedelta(hours=2), sleep=sleep)
+    assert [next(following).id for _ in range(3)] == ["old", "new", "late"]
+    with pytest.raises(KeyboardInterrupt):
+        next(following)
+
+
+def test_alerts_on_the_screen_are_a_subject_and_a_line_or_the_whole_message() -> None:
+    context = context_with(dynamodb=table_of(SENT))
+    wish = {"fleet": None, "since": "2026-11-23T07:59:00Z", "severity": None, "follow": False}
+    assert alerts_view.run(context, full=False, **wish) is Exit.OK
+    said = text(context)
+    assert "critical  [onwing] second" in said
+    assert "first has happened" in said
+    assert "more" not in said
+    alerts_view.run(context, full=True, **wish)
+    assert "more" in text(context)
+    alerts_view.run(context, full=False, **{**wish, "since": "2026-12-23"})
+    assert "No alerts since" in text(context)
+
+
+def test_what_is_no_severity_and_no_time_is_refused() -> None:
+    wish = {"fleet": None, "follow": False, "full": False}
+    with pytest.raises(UsageError, match="no severity 'bad'"):
+        alerts_view.run(context_with(), since="1d", severity="bad", **wish)
+    with pytest.raises(UsageError, match="'yesterday' is no time"):
+        alerts_view.run(context_with(), since="yesterday", severity=None, **wish)
+
+
+@pytest.mark.parametrize(("said", "hours"), [("90m", 1.5), ("12h", 12), ("1d", 24), ("2w", 336), ("30s", 1 / 120)])
+def test_how_long_ago(said: str, hours: float) -> None:
+    assert alerts.moment_before(said, at(0)) == at(-3600 * hours)
