@@ -14,6 +14,7 @@ from pathlib import Path
 
 from turbofan.serve import predict, serve
 
+ENDPOINT = "sagemaker_endpoint_name"  # Model Monitor's variable
 ROOT = Path(__file__).parents[3]
 BASE = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
 OUTPUT = BASE / "processing/output"
@@ -21,7 +22,7 @@ OUTPUT = BASE / "processing/output"
 
 def fleet() -> str:
     """Processing jobs are told the fleet; a training job's name holds it, and the endpoint's of a schedule."""
-    name = os.environ.get("TRAINING_JOB_NAME") or os.environ.get("sagemaker_endpoint_name", "onwing-")
+    name = os.environ.get("TRAINING_JOB_NAME") or os.environ.get(ENDPOINT, "onwing-")
     return os.environ.get("FLEET") or name.split("-")[1]
 
 
