@@ -19,3 +19,7 @@ class TrainingRequestError(ControlPlaneError):
 
 class ApprovalError(ControlPlaneError):
     """A model package's change that cannot be acted upon now; its event's redelivery may succeed."""
+
+
+class ViolationError(ControlPlaneError):
+    """A report of violations that could not be acted upon now; its event's redelivery may succeed."""

@@ -129,6 +129,16 @@ def start_scheduled(settings: Settings, overrides: Overrides | None = None) -> l
     return results
 
 
+def read_outcome(table: str, fleet: str, version: str) -> tuple[str, str]:
+    """Return the status of a version's last attempt and the ARN of the package that was registered from it.
+
+    Either is empty where there is none.
+    """
+    response = clients.dynamodb().get_item(TableName=table, Key=_version_key(fleet, version), ConsistentRead=True)
+    item = response.get("Item", {})
+    return item.get("status", {}).get("S", ""), item.get("package_arn", {}).get("S", "")
+
+
 def execution_name(fleet: str, version: str, attempt: int) -> str:
     """The name of an attempt's execution, at most 80 characters."""
     return f"{fleet}-{version[:VERSION_LENGTH_IN_NAMES]}-{attempt}"
