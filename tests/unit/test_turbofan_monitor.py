@@ -1,0 +1,468 @@
+"""The monitoring job: four outcomes that are four different things, and what each leaves."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import captured
+from tests.unit.turbofan_data import Job
+
+ENVIRONMENT = {
+    "ENDPOINT": "onwing-FD001",
+    "VARIANT": "v7",
+    "FLEET": "FD001",
+    "WINDOW_START": "2026-11-23T11:00:00Z",
+    "WINDOW_END": "2026-11-23T12:00:00Z",
+}
+SIX = {
+    "data_type_check",
+    "completeness_check",
+    "baseline_drift_check",
+    "missing_column_check",
+    "extra_column_check",
+    "categorical_values_check",
+}
+FILES = {"report.json", "report.html", "statistics.json", "constraints.json"}
+
+
+@dataclass
+class Monitor(Job):
+    """A monitoring job with the baseline in place."""
+
+    def capture(self, given: Iterable[dict[str, Any]] | bytes, name: str = "2026/11/23/11/a.jsonl") -> None:
+        """Put a capture file into place."""
+        path = self.base / "processing/input/capture" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(given if isinstance(given, bytes) else captured.as_file(given))
+
+    def judge(self, **environment: str) -> dict[str, Any]:
+        """Run it; gives the report."""
+        assert self.run("monitor", **{**ENVIRONMENT, **environment}) == 0, self.message
+        return dict(self.json("processing/output/report/report.json"))
+
+    @property
+    def files(self) -> set[str]:
+        """The names of what is in the report's folder."""
+        return {path.name for path in (self.outputs / "report").iterdir()}
+
+    @property
+    def violations(self) -> list[dict[str, str]]:
+        """Of constraint_violations.json."""
+        return list(self.json("processing/output/report/constraint_violations.json")["violations"])
+
+    def found(self, feature: str) -> dict[str, str]:
+        """The one violation of a feature."""
+        [entry] = [each for each in self.violations if each["feature_name"] == feature]
+        return entry
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Monitor:
+    folder = tmp_path / "processing/input/baseline"
+    folder.mkdir(parents=True)
+    for name, content in captured.baseline_files().items():
+        (folder / name).write_text(content)
+    return Monitor(tmp_path, monkeypatch)
+
+
+def refused(body: bytes, kind: str = "text/csv") -> dict[str, Any]:
+    """A request that the server answered with an error."""
+    return captured.record(body, b'{"error": {"code": "columns", "message": "no", "where": "line 1"}}', kind=kind)
+
+
+def edited(rows: captured.Array, line: int, column: int, text: str) -> bytes:
+    """A request with one cell replaced."""
+    lines = [row.split(b",") for row in captured.csv_body(rows).split(b"\n")]
+    lines[line][column] = text.encode()
+    return b"\n".join(b",".join(cells) for cells in lines)
+
+
+# ok
+
+
+def test_healthy_traffic_is_ok_and_its_violations_file_is_empty(job: Monitor) -> None:
+    job.capture(captured.records(captured.histories(20)))
+    report = job.judge()
+    assert (report["outcome"], report["severity"], report["cause"]) == ("ok", "none", None)
+    assert (report["kind"], report["schema"], report["fleet"], report["endpoint"], report["variant"]) == (
+        "data",
+        1,
+        "FD001",
+        "onwing-FD001",
+        "v7",
+    )
+    assert report["window"] == {"start": "2026-11-23T11:00:00Z", "end": "2026-11-23T12:00:00Z"}
+    assert 0 < report["drift"] < 1
+    assert report["engines"] == 20
+    assert report["violations"] == job.violations == []
+    assert job.files == FILES | {"constraint_violations.json"}
+    assert job.message.startswith("Completed: Job completed successfully with no violations.")
+    assert {feature["name"] for feature in report["features"]} >= {"s2", "s21", "op1", "regime"}
+
+
+def test_statistics_are_those_of_the_window_in_model_monitors_schema(job: Monitor) -> None:
+    engines = captured.histories(20)
+    job.capture([*captured.records(engines), refused(edited(engines[0], 3, 5, ""))])
+    job.judge()
+    statistics = job.json("processing/output/report/statistics.json")
+    constraints = job.json("processing/output/report/constraints.json")
+    [s1] = [feature for feature in statistics["features"] if feature["name"] == "s1"]
+    assert s1["numerical_statistics"]["common"]["num_missing"] == 1
+    assert s1["numerical_statistics"]["common"]["num_present"] == statistics["dataset"]["item_count"] > 300
+    [told] = [feature for feature in constraints["features"] if feature["name"] == "s1"]
+    assert 0.999 < told["completeness"] < 1
+
+
+def test_predictions_are_kept_but_not_those_of_probes(job: Monitor) -> None:
+    engines = captured.histories(6)
+    records = captured.records(engines)
+    job.capture([*records, *captured.records(engines[:2], inference_id="onwing-probe-7")])
+    report = job.judge()
+    [path] = (job.outputs / "predictions").iterdir()
+    assert path.name == "20261123T110000Z.csv"
+    rows = list(csv.DictReader(path.open()))
+    assert list(rows[0]) == ["unit", "cycle", "rul", "time", "event_id"]
+    assert [int(row["unit"]) for row in rows] == [int(engine[0, 0]) for engine in engines]
+    assert [row["event_id"] for row in rows] == [each["eventMetadata"]["eventId"] for each in records]
+    assert report["records"] == {
+        "delivered": 8,
+        "probes": 2,
+        "failed": 0,
+        "unreadable": 0,
+        "malformed": 0,
+        "used": 6,
+        "duplicates": 0,
+    }
+
+
+def test_record_that_was_delivered_twice_counts_once(job: Monitor) -> None:
+    records = captured.records(captured.histories(6))
+    job.capture(records)
+    job.capture(records[:4], "2026/11/23/12/b.jsonl")
+    report = job.judge()
+    assert (report["records"]["delivered"], report["records"]["used"], report["records"]["duplicates"]) == (6, 6, 4)
+    [path] = (job.outputs / "predictions").iterdir()
+    assert len(path.read_text().splitlines()) == 1 + 6
+
+
+def test_newest_history_of_an_engine_is_the_one_that_is_judged(job: Monitor) -> None:
+    early = [rows[:-15] for rows in captured.histories(10)]
+    job.capture(captured.records(captured.biased(captured.histories(10))))
+    job.capture(captured.records(captured.biased(early, sigmas=-50)), "2026/11/23/11/b.jsonl")
+    report = job.judge()
+    assert report["engines"] == 10
+    assert report["features"][0]["effect"] > 0
+
+
+def test_csv_and_json_requests_are_judged_alike(job: Monitor) -> None:
+    engines = captured.histories(20)
+    job.capture(captured.records(engines))
+    as_csv = job.judge()
+    records = [
+        captured.record(captured.json_body(rows), captured.answer_of(rows), kind="application/json", types={})
+        for rows in engines
+    ]
+    job.capture(records)
+    assert job.judge()["features"] == as_csv["features"]
+
+
+def test_many_engines_in_one_request_count_as_many(job: Monitor) -> None:
+    engines = captured.histories(20)
+    job.capture([captured.record(captured.csv_body(*engines), captured.answer_of(*engines))])
+    report = job.judge()
+    assert (report["engines"], report["records"]["used"]) == (20, 1)
+
+
+# violations
+
+
+def test_biased_sensor_is_named(job: Monitor) -> None:
+    job.capture(captured.records(captured.biased(captured.histories(20), "s4")))
+    report = job.judge()
+    assert (report["outcome"], report["severity"], report["cause"]) == ("violations", "severe", "drift")
+    assert report["drift"] > 1
+    assert report["affected"]["sensors"][0] == "s4"
+    assert {"unit", "score"} == set(report["affected"]["engines"][0])
+    assert report["violations"] == job.violations
+    assert job.found("s4")["constraint_check_type"] == "baseline_drift_check"
+    assert "σ" in job.found("s4")["description"]
+    assert job.message.startswith("CompletedWithViolations: Job completed successfully with ")
+    assert "s4" in report["summary"]
+    assert "train" in report["what_to_do"]
+
+
+def test_violations_file_is_model_monitors_with_the_report_inside(job: Monitor) -> None:
+    job.capture(captured.records(captured.biased(captured.histories(20), "s4")))
+    report = job.judge()
+    document = job.json("processing/output/report/constraint_violations.json")
+    assert document["version"] == 0.0
+    for entry in document["violations"]:
+        assert set(entry) == {"feature_name", "constraint_check_type", "description"}
+        assert entry["constraint_check_type"] in SIX
+    assert document["onwing"]["drift"] == report["drift"]
+    assert "features" not in document["onwing"]
+    assert len(json.dumps(document["onwing"])) < 100_000
+
+
+def test_wrong_unit_is_named_once_for_each_sensor(job: Monitor) -> None:
+    job.capture(captured.records(captured.in_kelvin(captured.histories(20), "s2", "s3", "s4")))
+    report = job.judge()
+    assert (report["outcome"], report["severity"], report["cause"]) == ("violations", "severe", "data")
+    for sensor in ("s2", "s3", "s4"):
+        assert "comes in K instead of °R" in job.found(sensor)["description"]
+        assert "multiply by 1.8" in job.found(sensor)["description"]
+    assert set(report["affected"]["sensors"]) >= {"s2", "s3", "s4"}
+    assert "retraining" in report["what_to_do"]
+
+
+def test_broken_input_is_judged_however_few_engines_there_are(job: Monitor) -> None:
+    job.capture(captured.records(captured.in_kelvin(captured.histories(2), "s2")))
+    report = job.judge()
+    assert (report["outcome"], report["cause"], report["drift"]) == ("violations", "data", None)
+    assert "at least 5 are needed" in report["summary"]
+    assert job.found("s2")
+
+
+@pytest.mark.parametrize(
+    ("feature", "check", "cut"),
+    [("Missing columns", "missing_column_check", 25), ("Extra columns", "extra_column_check", 27)],
+)
+@pytest.mark.parametrize("kind", ["text/csv", "application/json"])
+def test_wrong_number_of_columns(job: Monitor, feature: str, check: str, cut: int, kind: str) -> None:
+    engines = captured.histories(20)
+    wide = [[*row, 0.5][:cut] for row in engines[0].tolist()]
+    if kind == "text/csv":
+        body = "\n".join(",".join(map(repr, row)) for row in wide).encode()
+    else:
+        body = json.dumps({"instances": [wide]}).encode()
+    job.capture([*captured.records(engines), refused(body, kind)])
+    report = job.judge()
+    assert (report["outcome"], report["severity"], report["cause"]) == ("violations", "moderate", "data")
+    entry = job.found(feature)
+    assert entry["constraint_check_type"] == check
+    assert (
+        f"Number of columns in current dataset: {cut}, Number of columns in baseline constraints: 26"
+        in (entry["description"])
+    )
+    assert "1 of 21 requests" in entry["description"]
+    assert report["records"]["failed"] == 1
+    assert report["drift"] < 1  # the rest was judged
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (edited(captured.histories(1)[0], 2, 8, "warm"), "text/csv"),
+        (
+            b'{"instances": [[' + b",".join([b"[1,2" + b",3" * 6 + b',"warm"' + b",3" * 17 + b"]"]) + b"]]}",
+            "application/json",
+        ),
+    ],
+)
+def test_text_in_the_place_of_a_number(job: Monitor, body: bytes, kind: str) -> None:
+    job.capture([*captured.records(captured.histories(20)), refused(body, kind)])
+    report = job.judge()
+    entry = job.found("s4")
+    assert entry["constraint_check_type"] == "data_type_check"
+    assert "Expected data type: Fractional, Expected match: 100.0%" in entry["description"]
+    assert "'warm'" in entry["description"]
+    assert "Only 100" not in entry["description"]
+    assert len(report["violations"]) == 1
+
+
+@pytest.mark.parametrize("cell", ["", "NaN", "null", "nan"])
+def test_missing_values_are_counted(job: Monitor, cell: str) -> None:
+    engines = captured.histories(20)
+    job.capture([*captured.records(engines), refused(edited(engines[0], 0, 8, cell))])
+    report = job.judge()
+    entry = job.found("s4")
+    assert entry["constraint_check_type"] == "completeness_check"
+    assert "1 values are empty, null or NaN" in entry["description"]
+    assert 0.99 < report["input"]["completeness"]["s4"] < 1.0
+    assert report["input"]["completeness"]["s5"] == 1.0
+
+
+@pytest.mark.parametrize("cell", ["null", "NaN"])
+def test_missing_values_in_json_are_counted(job: Monitor, cell: str) -> None:
+    row = "[1, 2" + ", 3.5" * 6 + f", {cell}" + ", 3.5" * 17 + "]"
+    body = f'{{"instances": [{{"unit": 1, "rows": [{row}]}}]}}'.encode()
+    job.capture([*captured.records(captured.histories(20)), refused(body, "application/json")])
+    job.judge()
+    assert job.found("s4")["constraint_check_type"] == "completeness_check"
+
+
+def test_constraints_say_how_much_may_be_missing(job: Monitor) -> None:
+    path = job.base / "processing/input/baseline/constraints.json"
+    document = json.loads(path.read_text())
+    for feature in document["features"]:
+        feature["completeness"] = 0.9
+    path.write_text(json.dumps(document))
+    engines = captured.histories(20)
+    job.capture([*captured.records(engines), refused(edited(engines[0], 0, 8, ""))])
+    assert job.judge()["outcome"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("change", "feature", "says"),
+    [
+        ("unsorted", "cycle", "cycle_sequence"),
+        ("header", "Request", "no number at all"),
+        ("not JSON", "Request", "not JSON"),
+        ("media type", "Request", "'text/xml'"),
+    ],
+)
+def test_other_ways_to_be_refused(job: Monitor, change: str, feature: str, says: str) -> None:
+    engines = captured.histories(20)
+    body, kind = captured.csv_body(engines[0]), "text/csv"
+    if change == "unsorted":
+        body = captured.csv_body(engines[0][::-1])
+    elif change == "header":
+        body = b",".join(b"x" * 26) if False else b"unit,cycle" + b",name" * 24 + b"\n" + body
+    elif change == "not JSON":
+        body, kind = b"{'instances'}", "application/json"
+    else:
+        kind = "text/xml"
+    job.capture([*captured.records(engines), refused(body, kind)])
+    job.judge()
+    [entry] = job.violations
+    assert (entry["feature_name"], entry["constraint_check_type"]) == (feature, "data_type_check")
+    assert says in entry["description"]
+
+
+def test_value_beyond_what_is_plausible_is_a_violation_although_it_has_no_unit(job: Monitor) -> None:
+    engines = [captured.changed(rows, 19, 1e9) for rows in captured.histories(20)]
+    job.capture(captured.records(engines))
+    job.judge()
+    assert "is outside" in job.found("s15")["description"]
+
+
+def test_dropped_out_sensor_is_called_so(job: Monitor) -> None:
+    engines = [captured.changed(rows, 8, 0.0) for rows in captured.histories(20)]
+    job.capture(captured.records(engines))
+    report = job.judge()
+    assert "reads 0" in job.found("s4")["description"]
+    assert report["cause"] == "data"
+
+
+# insufficient
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_too_few_engines_are_never_no_drift(job: Monitor, count: int) -> None:
+    job.capture(captured.records(captured.histories(count)))
+    report = job.judge(MIN_ENGINES="5")
+    assert (report["outcome"], report["drift"], report["violations"], report["features"]) == (
+        "insufficient",
+        None,
+        [],
+        [],
+    )
+    assert job.files == FILES
+    assert job.message.startswith("Insufficient data, nothing was judged (this does not mean that there is no drift)")
+    assert f"{count} engine" in report["summary"]
+    assert "at least 5 are needed" in report["summary"]
+
+
+def test_no_capture_at_all_is_insufficient(job: Monitor) -> None:
+    (job.base / "processing/input/capture").mkdir(parents=True)
+    assert job.judge()["outcome"] == "insufficient"
+    assert job.files == FILES
+
+
+def test_probes_and_errors_are_no_engines(job: Monitor) -> None:
+    engines = captured.histories(20)
+    job.capture(captured.records(engines, inference_id="onwing-probe-1"))
+    job.capture([refused(captured.csv_body(rows)) for rows in engines], "b.jsonl")
+    report = job.judge()
+    assert report["outcome"] == "insufficient"
+    assert (report["records"]["probes"], report["records"]["failed"], report["records"]["used"]) == (20, 20, 0)
+
+
+def test_engines_with_too_few_rows_are_counted_but_not_enough(job: Monitor) -> None:
+    job.capture(captured.records([rows[:5] for rows in captured.histories(20)]))
+    report = job.judge()
+    assert report["outcome"] == "insufficient"
+    assert "20 more have fewer than 10 rows" in report["summary"]
+
+
+def test_baseline_without_thresholds_is_insufficient(job: Monitor) -> None:
+    from turbofan.drift import DriftBaseline
+    from turbofan.features import engine_offsets
+
+    raw, _ = captured.fleet()
+    raw = raw[raw[:, 0] <= 6]
+    content = DriftBaseline.fit(raw, engine_offsets(raw[:, 0])).to_dict()
+    (job.base / "processing/input/baseline/drift.json").write_text(json.dumps(content))
+    job.capture(captured.records(captured.histories(20)))
+    report = job.judge()
+    assert report["outcome"] == "insufficient"
+    assert "no thresholds" in report["summary"]
+    assert job.files == FILES
+
+
+# unreadable
+
+
+def test_capture_that_cannot_be_read_is_an_outcome_of_its_own(job: Monitor) -> None:
+    job.capture(captured.records(captured.histories(20)))
+    job.capture(b"garbage\n", "b.jsonl")
+    report = job.judge()
+    assert (report["outcome"], report["drift"], report["violations"]) == ("unreadable", None, [])
+    assert "b.jsonl" in report["summary"]
+    assert report["unreadable"] == [
+        {"file": "b.jsonl", "line": 1, "reason": report["unreadable"][0]["reason"]},
+    ]
+    assert job.files == FILES
+    assert job.message.startswith("Unreadable capture, nothing was judged")
+
+
+def test_single_broken_line_is_told_and_the_rest_judged(job: Monitor) -> None:
+    lines = captured.as_file(captured.records(captured.histories(40)))
+    job.capture(lines + b"torn\n")
+    report = job.judge()
+    assert report["outcome"] == "ok"
+    assert report["records"]["unreadable"] == 1
+    assert "1 unreadable" in report["summary"]
+
+
+# a job that cannot do its work
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("drift.json", None, "there is no drift.json"),
+        ("constraints.json", None, "there is no constraints.json"),
+        ("drift.json", "{", "cannot be read"),
+        ("drift.json", "[]", "no JSON object"),
+        ("drift.json", '{"kind": "drift-inputs", "schema": 1}', "drift.json"),
+        ("drift.json", '{"kind": "drift-inputs", "schema": 99}', "drift.json"),
+        ("constraints.json", '{"features": [{"completeness": 1.0}]}', "constraints"),
+        ("statistics.json", '{"features": [{"name": "s1", "numerical_statistics": {}}]}', "statistics"),
+    ],
+)
+def test_baseline_that_is_missing_or_broken_fails_the_job(
+    job: Monitor, name: str, content: str | None, says: str
+) -> None:
+    path = job.base / "processing/input/baseline" / name
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    job.capture(captured.records(captured.histories(20)))
+    assert job.run("monitor", **ENVIRONMENT) == 1
+    assert says in job.message
+    assert "Unexpected" not in job.message
+    assert not (job.outputs / "report/report.json").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("ENDPOINT", ""), ("WINDOW_START", "today"), ("MIN_ENGINES", "none")])
+def test_wrong_environment_fails_the_job(job: Monitor, name: str, value: str) -> None:
+    assert job.run("monitor", **{**ENVIRONMENT, name: value}) == 1
+    assert f"environment {name}" in job.message

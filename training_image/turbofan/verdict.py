@@ -1,0 +1,277 @@
+"""The verdict on a window of traffic: report.json of the monitoring job.
+
+Unreadable capture comes before everything, because what is left of it is no fair sample. Broken input is judged
+however few engines there are; drift only with engines enough. Anything else would call silence "no drift".
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from cmapss import COLUMNS
+
+from turbofan import outcome
+from turbofan.capture import Capture
+from turbofan.drift import Finding, Findings
+from turbofan.drift_summary import MIN_ROWS
+from turbofan.monitor_settings import Settings
+from turbofan.schema import SEVERE_SHARE, Problem
+from turbofan.standard import Standard
+from turbofan.traffic import Engine, Traffic, histories
+
+PredictionFindings = Any
+RUL = "rul"  # the feature name of the predictions
+DRIFT_CHECK = "baseline_drift_check"
+ENGINES_SHOWN = 20
+NAMED = 4  # violations in the summary; the report has them all
+DO_NOTHING = "Nothing."
+DO = {
+    "data": "The input is broken, so neither retraining nor a rollback helps: find out who sends it (the report names "
+    "columns and engines) and have it corrected at its source.",
+    "drift": "The engines, or how they are flown, have changed. Look at the report; if the change is real and stays, "
+    "upload run-to-failure data of such engines, so that the fleet is trained again.",
+    "model": "The inputs look as they should, but the predictions do not: compare the model with its predecessor and "
+    "roll back if that one is the better guess.",
+    outcome.INSUFFICIENT: "Wait for more traffic. If there should be some: look whether the endpoint is asked "
+    "(metric Invocations) and whether it captures (DescribeEndpoint, DataCaptureConfig).",
+    outcome.UNREADABLE: "Look at the file that is named. If nothing else writes below the capture prefix, SageMaker's "
+    "capture format has changed: deploy an image that reads it.",
+}
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What the statistics say of a window with engines enough."""
+
+    inputs: Findings
+    predictions: PredictionFindings | None
+
+    @property
+    def is_violated(self) -> bool:
+        """Whether anything is beyond its threshold."""
+        return self.inputs.violated or (self.predictions is not None and self.predictions.violated)
+
+    @property
+    def ratio(self) -> float:
+        """DataDrift: the largest statistic over its threshold."""
+        return max(self.inputs.ratio, self.predictions.ratio if self.predictions else 0.0)
+
+    @property
+    def cause(self) -> str | None:
+        """Predictions follow the inputs, so they are to blame only if these are as they should be."""
+        return self.inputs.cause or ("model" if self.is_violated else None)
+
+    @property
+    def severity(self) -> str:
+        """The worse of both."""
+        found = {self.inputs.severity, self.predictions.severity if self.predictions else outcome.NONE}
+        return max(found, key=(outcome.NONE, outcome.MODERATE, outcome.SEVERE).index)
+
+    @classmethod
+    def find(cls, standard: Standard, engines: list[Engine]) -> Drift:
+        """Hold the engines, at least one, against a baseline with thresholds."""
+        answered = [engine for engine in engines if engine.rul is not None]
+        found = None
+        if standard.predictions is not None and standard.predictions.calibrated and answered:
+            rul = np.array([engine.rul for engine in answered], dtype=np.float64)
+            found = standard.predictions.check(standard.inputs, *histories(answered), rul)
+        return cls(standard.inputs.check(*histories(engines)), found)
+
+
+def judge(settings: Settings, standard: Standard, capture: Capture, traffic: Traffic) -> dict[str, Any]:
+    """The content of report.json, of a capture that has been read."""
+    engines = traffic.engines()
+    report = _frame(settings, standard, capture, traffic, engines)
+    if capture.problem is not None:
+        return report | {
+            "outcome": outcome.UNREADABLE,
+            "summary": f"What was captured cannot be judged: {capture.problem}.",
+            "what_to_do": DO[outcome.UNREADABLE],
+        }
+    problems = traffic.schema.problems()
+    lacking = _lacking(settings, standard, engines)
+    found = None if lacking else Drift.find(standard, engines)
+    # Engines that fly where no baseline engine did cannot be judged, unless that itself is the news.
+    judged = found.inputs.engines if found else 0
+    if found and not found.is_violated and judged < settings.min_engines:
+        found = None
+        lacking = (
+            f"{judged} of {len(engines)} engines have {MIN_ROWS} recent rows in known regimes, at least "
+            f"{settings.min_engines} are needed"
+        )
+    if lacking and not problems:
+        return report | {
+            "outcome": outcome.INSUFFICIENT,
+            "summary": f"{lacking}. {_counted(report)}.",
+            "what_to_do": DO[outcome.INSUFFICIENT],
+        }
+    if found:
+        report |= _statistics(found, engines)
+    violations = _violations(problems, found)
+    if not violations:
+        return report | {"outcome": outcome.OK, "summary": _calm(report), "what_to_do": DO_NOTHING}
+    severity, cause = _weigh(problems, found)
+    columns = [problem.feature for problem in problems if problem.feature in COLUMNS]
+    report["affected"]["sensors"] = list(dict.fromkeys(columns + report["affected"]["sensors"]))
+    return report | {
+        "outcome": outcome.VIOLATIONS,
+        "violations": violations,
+        "severity": severity,
+        "cause": cause,
+        "summary": _alarm(report, violations, lacking),
+        "what_to_do": DO[cause],
+    }
+
+
+def _frame(
+    settings: Settings, standard: Standard, capture: Capture, traffic: Traffic, engines: list[Engine]
+) -> dict[str, Any]:
+    """The report before anything is judged."""
+    return {
+        "schema": outcome.SCHEMA,
+        "kind": "data",
+        "outcome": outcome.UNREADABLE,
+        "fleet": settings.fleet,
+        "endpoint": settings.endpoint,
+        "variant": settings.variant,
+        "window": {"start": settings.start, "end": settings.end},
+        "simulated": standard.is_simulated,
+        # delivered = probes + failed + unreadable + malformed + used; duplicates are not among them.
+        "records": {
+            "delivered": capture.delivered,
+            "probes": traffic.probes,
+            "failed": traffic.failed,
+            "unreadable": capture.unreadable,
+            "malformed": traffic.malformed,
+            "used": traffic.used,
+            "duplicates": capture.duplicates,
+        },
+        "engines": len(engines),
+        "rows": sum(len(engine.rows) for engine in engines),
+        "min_engines": settings.min_engines,
+        "severity": outcome.NONE,
+        "cause": None,
+        "drift": None,
+        "features": [],
+        "predictions": None,
+        "affected": {"sensors": [], "engines": [], "regimes": []},
+        "violations": [],
+        "input": {
+            "requests": traffic.schema.requests,
+            "refused": traffic.schema.malformed,
+            "completeness": traffic.schema.completeness,
+        },
+        "unreadable": [asdict(example) for example in capture.examples],
+    }
+
+
+def _lacking(settings: Settings, standard: Standard, engines: list[Engine]) -> str:
+    """What a statistical verdict lacks; "" if nothing."""
+    if not standard.inputs.calibrated:
+        return f"The baseline has no thresholds: {standard.inputs.why_not}"
+    enough = sum(len(engine.rows) >= MIN_ROWS for engine in engines)
+    if enough < settings.min_engines:
+        short = f" ({len(engines) - enough} more have fewer than {MIN_ROWS} rows)" if enough < len(engines) else ""
+        return f"{enough} engine{'' if enough == 1 else 's'} asked{short}, at least {settings.min_engines} are needed"
+    return ""
+
+
+def _statistics(found: Drift, engines: list[Engine]) -> dict[str, Any]:
+    """What the report says of the statistics."""
+    inputs = found.inputs
+    return {
+        "drift": round(found.ratio, 4),
+        "features": [_rounded(asdict(feature)) for feature in inputs.features],
+        "predictions": _rounded(asdict(found.predictions)) if found.predictions else None,
+        "affected": {
+            "sensors": [feature.name for feature in inputs.violations if feature.name in COLUMNS],
+            "engines": [
+                {"unit": engines[at].unit, "score": round(score, 3)}
+                for at, score in inputs.engines_ranked[:ENGINES_SHOWN]
+            ],
+            "regimes": [_rounded(asdict(regime)) for regime in inputs.regimes],
+        },
+    }
+
+
+def _weigh(problems: list[Problem], found: Drift | None) -> tuple[str, str]:
+    """Severity and cause of a window with violations.
+
+    A few bad requests among many do not hide that the rest has drifted: broken input is the cause if it is severe, or
+    if nothing but the broken columns has drifted.
+    """
+    if any(problem.share >= SEVERE_SHARE for problem in problems):
+        return outcome.SEVERE, "data"
+    if found is None or not found.is_violated:
+        return outcome.MODERATE, "data"
+    named = {problem.feature for problem in problems}
+    is_only_named = problems and all(feature.name in named for feature in found.inputs.violations)
+    return found.severity, "data" if is_only_named else found.cause or "drift"
+
+
+def _violations(problems: list[Problem], found: Drift | None) -> list[dict[str, str]]:
+    """What is wrong with the input, then what has drifted: not again the columns of which the input is broken."""
+    entries = [problem.violation for problem in problems]
+    named = {problem.feature for problem in problems}
+    for feature in found.inputs.violations if found else ():
+        if feature.name not in named:
+            entries.append(outcome.violation(feature.name, DRIFT_CHECK, _describe(feature)))
+    if found and found.predictions and found.predictions.violated:
+        entries.append(outcome.violation(RUL, DRIFT_CHECK, _describe_predictions(found.predictions)))
+    return entries
+
+
+def _describe(feature: Finding) -> str:
+    share = f", {feature.share:.0%} of the engines" if feature.share is not None else ""
+    return f"{_capital(feature.what or feature.kind)}{share}: {_limit(feature)}."
+
+
+def _describe_predictions(found: PredictionFindings) -> str:
+    return f"{_capital(found.what)}, PSI {found.psi:.2f} ({found.band}): {_limit(found)}."
+
+
+def _limit(found: Finding | PredictionFindings) -> str:
+    return f"{found.ratio:.1f} times its threshold (statistic {found.statistic:.2f}, threshold {found.threshold:.2f})"
+
+
+def _calm(report: dict[str, Any]) -> str:
+    nearest = report["features"][0]["name"] if report["features"] else RUL
+    if (given := report["predictions"]) and given["ratio"] > max((f["ratio"] for f in report["features"]), default=0.0):
+        nearest = "the predictions"
+    return (
+        f"{report['engines']} engines, nothing beyond its threshold (nearest: {nearest}, at {report['drift']:.2f} of "
+        f"it). {_counted(report)}."
+    )
+
+
+def _alarm(report: dict[str, Any], violations: list[dict[str, str]], lacking: str) -> str:
+    shown = "; ".join(f"{entry['feature_name']}: {entry['description'].rstrip('.')}" for entry in violations[:NAMED])
+    more = f"; and {len(violations) - NAMED} more" if len(violations) > NAMED else ""
+    unjudged = f" Drift was not judged: {lacking[:1].lower()}{lacking[1:]}." if lacking else ""
+    return f"{shown}{more}.{unjudged} {report['engines']} engines. {_counted(report)}."
+
+
+def _counted(report: dict[str, Any]) -> str:
+    records = report["records"]
+    words = {
+        "failed": "answered with an error",
+        "unreadable": "unreadable",
+        "malformed": "malformed",
+        "probes": "probes",
+    }
+    others = [f"{records[name]} {word}" for name, word in words.items() if records[name]]
+    return f"{records['delivered']} records delivered, {records['used']} used" + "".join(f", {each}" for each in others)
+
+
+def _rounded(content: dict[str, Any]) -> dict[str, Any]:
+    """Numbers of a report need no more digits, and JSON has no NaN."""
+    return {
+        name: (round(value, 4) if np.isfinite(value) else None) if isinstance(value, float) else value
+        for name, value in content.items()
+    }
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
