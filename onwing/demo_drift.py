@@ -148,7 +148,7 @@ def _window(world: World, variant: str, change: Change, *, seed: int) -> dict[st
 
 
 def _own(judged: Sequence[Judged], variant: str, world: World) -> Window:
-    window = next((item.window for item in judged if item.variant == variant), None)
+    window = next((item.window for item in judged if item.variant == variant and item.kind == "data"), None)
     if window is None:
         raise OnwingError(
             f"Monitoring has closed no window of {variant}.",

@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.markup import escape
 
-from onwing import endpoints, monitoring, operations
+from onwing import deployments, endpoints, monitoring, operations
 from onwing.command import Context
 from onwing.console import figure
 from onwing.errors import Exit
-from onwing.monitoring import Monitored, Window
+from onwing.monitoring import Window
 from onwing.monitoring_view import STATES
 from onwing.stack import Stack
 from onwing.target import Target
 
 REASON = "asked for with onwing drift run"
-OPEN = "open"  # the window goes on: too few engines so far
+# What the machine and this module say beside the outcomes of a window: it stays open, the endpoint was deleted, nothing
+# new was captured.
+OPEN, SWITCHED_OFF, NOTHING_NEW = "open", "switched off", "nothing new"
+_QUIET = (OPEN, NOTHING_NEW, monitoring.INSUFFICIENT)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What a run has said of one variant: a window that it closed, or why there is none.
+    """What a run has said of one window of a variant. `kind`: data, or quality for ground truth.
 
-    `outcome`: ok, violations, insufficient, unreadable, failed, or open.
+    `outcome`: ok, violations, insufficient, unreadable, open, switched off, or nothing new. `window` is the record of
+    one that was closed.
     """
 
     fleet: str
     variant: str
     champion: bool
     outcome: str
+    kind: str = "data"
+    summary: str = ""
     window: Window | None = None
-    open_since: str = ""
 
     @property
     def exit_code(self) -> Exit:
-        """Violations are told from what could not be judged; for a model that has no traffic now that is normal."""
-        if self.outcome == monitoring.FAILED:
-            return Exit.FAILED
+        """Violations are told from what could not be judged: that is the normal case for what has no traffic now, and
+        for ground truth, which is scarce."""
         if self.outcome == monitoring.VIOLATIONS:
             return Exit.DRIFT
-        quiet = self.outcome in (OPEN, monitoring.INSUFFICIENT) and not self.champion
-        return Exit.OK if self.outcome == monitoring.OK or quiet else Exit.UNJUDGED
+        normal = self.outcome in _QUIET and (not self.champion or self.kind != "data")
+        return Exit.OK if normal or self.outcome in (monitoring.OK, SWITCHED_OFF) else Exit.UNJUDGED
 
 
 def start(target: Target, stack: Stack, fleet: str | None) -> str:
@@ -58,31 +62,41 @@ def judge(
     target: Target, stack: Stack, fleet: str | None, *, timeout: float | None = None
 ) -> tuple[operations.Run, list[Judged]]:
     """Run it to its end; what it said of each variant. Raises OnwingError when the run failed."""
-    before = monitoring.read(target, stack, fleet)
     arn = start(target, stack, fleet)
     ended = operations.wait(target, arn, timeout=timeout, interval=operations.POLL_SECONDS / 2)
-    operations.succeed(ended, "The same window is tried again by the next run: `onwing drift run`.")
-    return ended, compare(before, monitoring.read(target, stack, fleet))
+    operations.succeed(ended, "The next run tries the same windows again: `onwing drift run`. See `onwing alerts`.")
+    return ended, judged(target, stack, ended.output)
 
 
-def compare(before: Sequence[Monitored], after: Sequence[Monitored]) -> list[Judged]:
-    """What has changed from before a run to after it."""
-    known = {(item.fleet, item.variant): item.last for item in before}
+def judged(target: Target, stack: Stack, output: Mapping[str, Any]) -> list[Judged]:
+    """What the output of a run says, with the records of the windows that it has closed."""
     found = []
-    for item in after:
-        closed = item.last is not None and item.last != known.get((item.fleet, item.variant))
-        outcome = monitoring.FAILED if item.state == monitoring.FAILED else OPEN
-        if closed and item.last is not None:
-            outcome = item.last.outcome
-        window = item.last if closed else None
-        found.append(Judged(item.fleet, item.variant, item.champion, outcome, window, item.open_since))
+    for endpoint in output.get("monitored", []):
+        fleet = str(endpoint["endpoint"]).removeprefix(endpoints.name_of(stack, ""))
+        champion = deployments.read(target, stack, fleet).champion
+        serves = champion.variant if champion else ""
+        told = [
+            Judged(
+                fleet,
+                str(window["variant"]),
+                window["variant"] == serves,
+                str(window["outcome"]),
+                str(window.get("kind", "data")),
+                str(window.get("summary", "")),
+                monitoring.window(target, stack, fleet, window["variant"], window["id"]) if window.get("id") else None,
+            )
+            for window in endpoint.get("windows", [])
+        ]
+        if serves and not any(item.champion and item.kind == "data" for item in told):
+            told.insert(0, Judged(fleet, serves, True, NOTHING_NEW))
+        found += told
     return found
 
 
 def exit_code(judged: Sequence[Judged]) -> Exit:
-    """The gravest: failed, then violations, then what could not be judged."""
+    """The gravest: violations, then what could not be judged."""
     codes = {item.exit_code for item in judged}
-    return next((code for code in (Exit.FAILED, Exit.DRIFT, Exit.UNJUDGED) if code in codes), Exit.OK)
+    return next((code for code in (Exit.DRIFT, Exit.UNJUDGED) if code in codes), Exit.OK)
 
 
 def run(context: Context, fleet: str | None, *, wait: bool, timeout: float | None) -> Exit:
@@ -97,14 +111,14 @@ def run(context: Context, fleet: str | None, *, wait: bool, timeout: float | Non
         out.next(f"onwing watch {arn.rpartition(':')[2]}", "onwing drift status")
         return Exit.OK
     with out.step(f"Judging what {f'{fleet} has' if fleet else 'the endpoints have'} captured"):
-        ended, judged = judge(target, stack, fleet, timeout=timeout)
-    code = exit_code(judged)
-    out.document({"execution": ended.arn, "exit_code": int(code), "variants": judged})
-    for item in judged:
+        ended, found = judge(target, stack, fleet, timeout=timeout)
+    code = exit_code(found)
+    out.document({"execution": ended.arn, "exit_code": int(code), "windows": found})
+    for item in found:
         out.line(line(item))
-    if not judged:
+    if not found:
         out.line("No endpoint is monitored.")
-    odd = next((item for item in judged if item.exit_code != Exit.OK), None)
+    odd = next((item for item in found if item.exit_code != Exit.OK), None)
     if odd is not None and odd.window is not None and odd.window.report:
         out.next(f"onwing drift report {odd.fleet}", f"onwing alerts --fleet {odd.fleet}")
     else:
@@ -113,16 +127,17 @@ def run(context: Context, fleet: str | None, *, wait: bool, timeout: float | Non
 
 
 def line(item: Judged) -> str:
-    """What was said of one variant, in one line."""
-    name = f"{escape(item.fleet)} {escape(item.variant)}"
-    if item.window is None:
-        if item.outcome == monitoring.FAILED:
-            return f"[red]✗[/] {name}: the job failed; the same window is tried again by the next run"
-        still = f" since {escape(item.open_since)}" if item.open_since else ""
-        return f"[yellow]·[/] {name}: too few engines yet; the window{still} stays open"
+    """What was said of one window, in one line."""
+    name = f"{escape(item.fleet)} {escape(item.variant)}" + ("" if item.kind == "data" else f" {item.kind}")
+    said = escape(item.summary)
+    if item.outcome == NOTHING_NEW:
+        return f"[yellow]·[/] {name}: nothing new was captured since it was judged last"
+    if item.outcome == SWITCHED_OFF:
+        return f"[dim]·[/] {name}: its endpoint is gone; it is no longer monitored"
+    if item.outcome == OPEN or item.window is None:
+        return f"[yellow]·[/] {name}: {'the window stays open' if item.outcome == OPEN else item.outcome}: {said}"
     window = item.window
     mark = "[green]✓[/]" if window.outcome == monitoring.OK else "[red]✗[/]"
     drift = f", DataDrift {figure(window.drift)}" if window.drift is not None else ""
-    said = f" – {escape(window.summary)}" if window.summary else ""
     state = STATES.get(window.outcome, escape(window.outcome))
-    return f"{mark} {name}: {state}, {window.engines} engines, {window.records} records{drift}{said}"
+    return f"{mark} {name}: {state}, {window.engines} engines, {window.records} records{drift}: {said}"

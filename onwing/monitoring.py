@@ -34,12 +34,13 @@ class Window:
     end: str = ""
     outcome: str = ""
     severity: str = "none"
+    cause: str | None = None
     drift: float | None = None
     engines: int = 0
     records: int = 0
     violations: int = 0
     report: str = ""  # prefix of its files' keys
-    closed_at: str = ""
+    closed_at: str = ""  # empty while it is open
     summary: str = ""
 
 
@@ -78,9 +79,10 @@ class Episode:
 class Monitored:
     """A variant of an endpoint as monitoring sees it.
 
-    `state`: the last window's outcome (ok, violations, insufficient, unreadable); never (no window has closed), overdue
-    (nothing was looked at for hours, though it is scheduled), failed (the job failed; the same window is tried again),
-    or off (the endpoint is not monitored). `open_since` is where the window begins that is still open.
+    `state`: the last window's outcome (ok, violations, insufficient, unreadable); never (no window was looked at yet),
+    overdue (nobody has looked for hours, though it is scheduled), failed (the job failed; the same window is tried
+    again), or off (the endpoint is not monitored). `open_since` is where the window begins that is still open, `so_far`
+    what the latest look at it has found: too few engines.
     """
 
     fleet: str
@@ -90,6 +92,7 @@ class Monitored:
     state: str
     last: Window | None = None
     open_since: str = ""
+    so_far: Window | None = None
     running: str = ""  # the execution that judges the open window now
     episode: Episode | None = None
     decision: Decision | None = None
@@ -122,11 +125,12 @@ def _monitored(target: Target, stack: Stack, endpoint: Endpoint, variant: str, i
     partition = deployments.partition_key(endpoint.fleet)
     champion = endpoint.deployment.champion
     is_champion = champion is not None and champion.variant == variant
-    last = _window(item.get("last"))
+    last, so_far = _window(item.get("last")), _window(item.get("open"))
     claim = control.document(item.get("claim"))
     going = _execution(target, claim) if claim else None
     decision = last_decision(target, stack, endpoint.fleet, variant)
-    state = last.outcome if last and last.outcome else NEVER
+    newest = last or so_far
+    state = newest.outcome if newest and newest.outcome else NEVER
     if is_champion and not endpoint.deployment.monitored:
         state = OFF
     elif claim and going is None:
@@ -141,25 +145,29 @@ def _monitored(target: Target, stack: Stack, endpoint: Endpoint, variant: str, i
         state=state,
         last=last,
         open_since=str(item.get("start", "")),
+        so_far=so_far,
         running=going or "",
         episode=_episode(_item(target, stack, partition, f"EPISODE#{variant}")),
         decision=decision,
-        quality=quality(target, stack, endpoint.fleet, variant),
+        quality=_window(_item(target, stack, partition, f"QUALITY#{variant}").get("last")),
         what_to_do=_what_to_do(state, endpoint.fleet, decision, last),
     )
 
 
 def windows(target: Target, stack: Stack, fleet: str, variant: str) -> list[Window]:
-    """The closed windows of a variant, newest first."""
-    items = control.items(
-        target, stack, deployments.partition_key(fleet), prefix=f"WINDOW#{variant}#", newest_first=True
-    )
-    return [window for item in items if (window := _window(item.get("record"))) is not None]
+    """The closed windows of a variant's traffic, newest first."""
+    return _windows(target, stack, fleet, f"WINDOW#{variant}#", "data")
 
 
-def quality(target: Target, stack: Stack, fleet: str, variant: str) -> Window | None:
-    """The newest comparison of a variant's predictions with ground truth."""
-    return _window(_item(target, stack, deployments.partition_key(fleet), f"QUALITY#{variant}").get("last"))
+def window(target: Target, stack: Stack, fleet: str, variant: str, name: str) -> Window | None:
+    """One closed window, of traffic or of quality, by its id."""
+    item = _item(target, stack, deployments.partition_key(fleet), f"WINDOW#{variant}#{name}")
+    return _window(item.get("record"))
+
+
+def qualities(target: Target, stack: Stack, fleet: str, variant: str) -> list[Window]:
+    """The comparisons of a variant's predictions with ground truth, newest first."""
+    return _windows(target, stack, fleet, f"WINDOW#{variant}#", "quality")
 
 
 def decisions(target: Target, stack: Stack, fleet: str, variant: str | None = None) -> list[Decision]:
@@ -239,6 +247,12 @@ def coverage(target: Target, stack: Stack) -> Coverage:
 def _window(text: Any) -> Window | None:
     found = control.document(text)
     return control.made(Window, found) if found else None
+
+
+def _windows(target: Target, stack: Stack, fleet: str, prefix: str, kind: str) -> list[Window]:
+    items = control.items(target, stack, deployments.partition_key(fleet), prefix=prefix, newest_first=True)
+    found = [_window(item.get("record")) for item in items]
+    return [window for window in found if window is not None and window.kind == kind]
 
 
 def _item(target: Target, stack: Stack, partition: str, key: str) -> Mapping[str, Any]:

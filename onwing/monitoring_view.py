@@ -78,6 +78,8 @@ def _notes(item: Monitored) -> list[str]:
     notes = []
     if item.running:
         notes.append(f"the open window is being judged: {escape(item.running)}")
+    if item.so_far is not None:
+        notes.append(f"so far {item.so_far.engines} engines in the open window: {escape(item.so_far.summary)}")
     if item.last is not None and item.last.summary and item.state != monitoring.OK:
         notes.append(escape(item.last.summary))
     if item.episode is not None:
@@ -254,20 +256,17 @@ def _champion(context: Context, fleet: str) -> str:
 
 def _find(context: Context, fleet: str, variant: str, named: str | None, quality: bool) -> Window:
     """The window meant by its id or how that begins; the newest with a report when none is named."""
-    target, stack = context.target, context.stack
-    if quality:
-        window = monitoring.quality(target, stack, fleet, variant)
-        if window is not None and window.report:
+    read = monitoring.qualities if quality else monitoring.windows
+    found = read(context.target, context.stack, fleet, variant)
+    for window in found:
+        if window.id.startswith(named) if named else window.report:
             return window
+    if quality and not found:
         raise NotFound(
             f"{variant} of {fleet} was not compared with any ground truth yet.",
             where=f"control table, fleet {fleet}",
             todo=f"Upload true RULs: `onwing drift truth {fleet} FILE`; then: `onwing drift run {fleet}`",
         )
-    found = monitoring.windows(target, stack, fleet, variant)
-    for window in found:
-        if window.id.startswith(named) if named else window.report:
-            return window
     raise NotFound(
         f"{variant} of {fleet} has no window{f' {named}' if named else ' with a report'}.",
         where=f"control table, fleet {fleet}",

@@ -74,7 +74,7 @@ def world(monkeypatch: pytest.MonkeyPatch, files: DataSet) -> SimpleNamespace:
             sent = at(100 + 2 * made.windows).isoformat()
             made.alerts.append(demo_drift.Alert(sent, "id", f"drift {made.windows}", "", "drift", level, "FD001"))
         old = Judged("FD001", "v1", False, "open")
-        return None, [Judged("FD001", "v2", True, outcome, window), old]
+        return None, [Judged("FD001", "v2", True, outcome, window=window), old]
 
     def decision_on(*arguments: Any) -> Decision | None:
         window: Window = arguments[3]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.text import Text
 
 from onwing import alerts, alerts_view, monitor_run, monitoring, monitoring_view
 from onwing.errors import Exit, NotFound, OnwingError, UsageError
-from onwing.monitoring import Monitored, Window
+from onwing.monitor_run import Judged
+from onwing.monitoring import Monitored
 from onwing.project import Project
 from onwing.stack import Stack
 
@@ -124,6 +125,7 @@ def test_an_episode_that_has_ended_is_none() -> None:
         ([looked()], {}, "violations"),
         ([], {}, "never"),
         ([looked(last="")], {}, "never"),
+        ([looked(last="", open={"outcome": "insufficient", "engines": 3, "summary": "3 of 5"})], {}, "insufficient"),
         ([looked(updated_at="2026-01-01T00:00:00Z")], {}, "overdue"),
         ([], {"champion": served(7, since="2026-01-01T00:00:00Z")}, "overdue"),
         ([looked()], {"monitored": False}, "off"),
@@ -155,6 +157,16 @@ CLAIM = {"id": "20261123T090000Z", "execution": execution_of("monitoring", "FD00
 def test_a_claim_is_a_run_that_goes_on_or_one_that_failed(answer: Any, state: str, running: bool) -> None:
     (found,) = read(looked(claim=CLAIM), stepfunctions=FakeClient(describe_execution=answer))
     assert (found.state, bool(found.running)) == (state, running)
+
+
+def test_what_an_open_window_holds_so_far_is_said_beside_what_was_closed() -> None:
+    so_far = {"outcome": "insufficient", "engines": 3, "summary": "3 engines of 5 that it takes"}
+    clients = monitored_by(looked(last={**WINDOW, "outcome": "ok"}, open=so_far))
+    context = context_with(stepfunctions=FakeClient(), **clients)
+    monitoring_view.status(context, "FD001")
+    said = text(context)
+    assert "v7 ★     ok" in said
+    assert "so far 3 engines in the open window: 3 engines of 5 that it takes" in said
 
 
 def test_variants_that_are_no_champions_come_after_it() -> None:
@@ -258,6 +270,7 @@ ITEMS = (
     looked(),
     (f"WINDOW#v7#{WINDOW['id']}", {"record": WINDOW}),
     ("WINDOW#v7#20261123T090000Z", {"record": {**WINDOW, "id": "20261123T090000Z", "report": ""}}),
+    ("WINDOW#v7#quality-20261123T080000Z", {"record": {**WINDOW, "id": "quality-20261123T080000Z", "kind": "quality"}}),
     (f"VIOLATION#{WINDOW['id']}#v7#00000000", {"record": DECISION}),
 )
 
@@ -308,8 +321,9 @@ def test_reports_that_are_not_there_say_what_there_is(tmp_path: Path) -> None:
     assert WINDOW["id"] in caught.value.todo
     with pytest.raises(NotFound, match="has no report"):
         reported(context, tmp_path, named="20261123T09")
-    with pytest.raises(NotFound, match="not compared with any ground truth"):
-        reported(context, tmp_path, quality=True)
+    assert reported(context, tmp_path, named="quality-2026", quality=True) is Exit.OK
+    with pytest.raises(NotFound, match="v8 of FD001 was not compared with any ground truth"):
+        reported(context, tmp_path, quality=True, variant="v8")
     with pytest.raises(NotFound, match="v9 of FD001 has no window with a report"):
         reported(context, tmp_path, variant="v9")
     with pytest.raises(NotFound, match="no model in service"):
@@ -318,7 +332,7 @@ def test_reports_that_are_not_there_say_what_there_is(tmp_path: Path) -> None:
 
 def test_an_insufficient_report_has_no_figures_and_is_still_one(tmp_path: Path) -> None:
     bare = {**REPORT, "outcome": "insufficient", "cause": None, "drift": None, "features": [], "predictions": None}
-    context = context_with(s3=stored({**bare, "affected": {}, "violations": []}), **monitored_by(*ITEMS[:3]))
+    context = context_with(s3=stored({**bare, "affected": {}, "violations": []}), **monitored_by(*ITEMS[:4]))
     assert reported(context, tmp_path) is Exit.OK
     said = text(context)
     assert "insufficient" in said
@@ -329,55 +343,68 @@ def test_an_insufficient_report_has_no_figures_and_is_still_one(tmp_path: Path) 
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
-def seen(state: str = "ok", last: Window | None = None, *, champion: bool = True, variant: str = "v7") -> Monitored:
-    return Monitored("FD001", "onwing-FD001", variant, champion, state, last)
+def told(outcome: str, variant: str = "v7", **more: Any) -> dict[str, Any]:
+    """The machine's words on one window."""
+    return {"variant": variant, "kind": "data", "id": WINDOW["id"], "outcome": outcome, "summary": "as it is", **more}
 
 
-OLD, NEW = Window("1", outcome="ok"), Window("2", outcome="violations", engines=40, drift=2.31)
+def judged(*windows: dict[str, Any], items: Any = ()) -> list[Judged]:
+    clients = monitored_by((f"WINDOW#v7#{WINDOW['id']}", {"record": WINDOW}), *items)
+    output = {"monitored": [{"endpoint": "onwing-FD001", "windows": list(windows)}]}
+    return monitor_run.judged(target_with(**clients), STACK, output)
+
+
+QUALITY = {"kind": "quality", "id": "quality-20261123T080000Z"}
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "outcome", "code"),
+    ("windows", "code"),
     [
-        (seen(last=OLD), seen(last=NEW), "violations", Exit.DRIFT),
-        (seen(last=OLD), seen(last=Window("2", outcome="ok")), "ok", Exit.OK),
-        (seen(last=OLD), seen(last=Window("2", outcome="insufficient")), "insufficient", Exit.UNJUDGED),
-        (seen(last=OLD), seen(last=Window("2", outcome="unreadable")), "unreadable", Exit.UNJUDGED),
-        (seen(last=OLD), seen(last=OLD), "open", Exit.UNJUDGED),
-        (seen(last=OLD), seen("failed", last=OLD), "failed", Exit.FAILED),
-        (seen("never"), seen(last=Window("2", outcome="ok")), "ok", Exit.OK),
-        (seen(last=NEW), seen("violations", last=NEW), "open", Exit.UNJUDGED),
+        ([told("ok")], Exit.OK),
+        ([told("violations")], Exit.DRIFT),
+        ([told("insufficient")], Exit.UNJUDGED),
+        ([told("unreadable")], Exit.UNJUDGED),
+        ([told("open")], Exit.UNJUDGED),
+        ([], Exit.UNJUDGED),
+        ([told("unreadable"), told("violations", "v6")], Exit.DRIFT),
+        ([told("ok"), told("insufficient", "v6"), told("open", "v5")], Exit.OK),
+        ([told("ok"), told("unreadable", "v6")], Exit.UNJUDGED),
+        ([told("ok"), told("insufficient", **QUALITY)], Exit.OK),
+        ([told("ok"), told("violations", **QUALITY)], Exit.DRIFT),
+        ([told("violations", **QUALITY)], Exit.DRIFT),
+        ([told("ok", **QUALITY)], Exit.UNJUDGED),
+        ([told("ok"), told("switched off", "v6")], Exit.OK),
     ],
 )
-def test_a_run_is_judged_by_the_windows_that_it_closed(
-    before: Monitored, after: Monitored, outcome: str, code: Exit
-) -> None:
-    judged = monitor_run.compare([before], [after])
-    assert judged[0].outcome == outcome
-    assert monitor_run.exit_code(judged) == code
+def test_exit_codes_tell_drift_from_what_could_not_be_judged(windows: Any, code: Exit) -> None:
+    assert monitor_run.exit_code(judged(*windows)) is code
 
 
-def test_a_model_without_traffic_now_is_no_reason_for_doubt_but_its_drift_is() -> None:
-    quiet = monitor_run.compare([], [seen("never", champion=False, variant="v6")])
-    assert monitor_run.exit_code(quiet) is Exit.OK
-    drifted = monitor_run.compare([], [seen(last=NEW, champion=False, variant="v6"), seen(last=OLD)])
-    assert monitor_run.exit_code(drifted) is Exit.DRIFT
-    assert monitor_run.exit_code([]) is Exit.OK
+def test_what_was_closed_is_told_with_its_record() -> None:
+    closed, still = judged(told("violations"), told("open", "v6"))
+    assert closed.window is not None
+    assert (closed.champion, closed.window.drift) == (True, 2.31)
+    assert (still.champion, still.window) == (False, None)
+    assert "violations, 40 engines, 120 records, DataDrift 2.31" in plain(monitor_run.line(closed))
+    assert "v6: the window stays open: as it is" in plain(monitor_run.line(still))
+    assert "nothing new was captured" in monitor_run.line(judged()[0])
+    assert "no longer monitored" in monitor_run.line(judged(told("switched off"))[0])
 
 
-def running(*looks: list[Monitored]) -> Iterator[list[Monitored]]:
-    yield from looks
+def plain(markup: str) -> str:
+    return Text.from_markup(markup).plain
 
 
 def test_the_run_is_started_for_its_fleet_followed_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = running([seen(last=OLD)], [seen("violations", last=NEW)])
-    monkeypatch.setattr(monitoring, "read", lambda *_: next(looks))
-    monkeypatch.setattr("onwing.endpoints.get", lambda *_: None)
     arn = execution_of("monitoring", "FD001-x")
+    output = {"monitored": [{"endpoint": "onwing-FD001", "windows": [told("violations")]}]}
     stepfunctions = FakeClient(
-        start_execution={"executionArn": arn}, describe_execution=description("SUCCEEDED", 5, executionArn=arn)
+        start_execution={"executionArn": arn},
+        describe_execution=description("SUCCEEDED", 5, executionArn=arn, output=json.dumps(output)),
     )
-    context = context_with(stepfunctions=stepfunctions)
+    context = context_with(
+        stepfunctions=stepfunctions, **monitored_by((f"WINDOW#v7#{WINDOW['id']}", {"record": WINDOW}))
+    )
     assert monitor_run.run(context, "FD001", wait=True, timeout=None) is Exit.DRIFT
     started = stepfunctions.called("start_execution")[0]
     assert started["stateMachineArn"].endswith("onwing-monitoring")
@@ -385,7 +412,7 @@ def test_the_run_is_started_for_its_fleet_followed_and_told(monkeypatch: pytest.
     assert json.loads(started["input"])["fleets"] == ["FD001"]
     said = text(context)
     assert "FD001 v7: violations, 40 engines" in said
-    assert "DataDrift 2.31" in said
+    assert "onwing drift report FD001" in said
 
 
 def test_a_run_for_all_names_no_fleet_and_need_not_be_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
@@ -396,8 +423,7 @@ def test_a_run_for_all_names_no_fleet_and_need_not_be_waited_for(capsys: pytest.
     assert json.loads(capsys.readouterr().out)["execution"].endswith(":all-x")
 
 
-def test_a_run_that_failed_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitoring, "read", lambda *_: [])
+def test_a_run_that_failed_says_why() -> None:
     stepfunctions = FakeClient(
         start_execution={"executionArn": execution_of("monitoring", "all-x")},
         describe_execution=description("FAILED", 5, error="MonitoringFailed", cause="the job ended with 1"),
