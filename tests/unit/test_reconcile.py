@@ -695,6 +695,14 @@ def test_young_model_is_somebodys_that_is_at_work(world: World) -> None:
     assert world.run(grace_seconds=900).findings == []
 
 
+def test_models_under_somebody_elses_configuration_are_not_called_orphans(world: World) -> None:
+    world.serve()
+    world.sagemaker.models.append("onwing-FD001-v7-aaaaaaaa")
+    world.sagemaker.endpoints["onwing-FD001"]["EndpointConfigName"] = "elses"
+
+    assert {finding.what for finding in world.run().findings} == {"endpoint"}
+
+
 def test_schedules_against_the_stacks_parameters_are_reported(world: World) -> None:
     described = world.scheduler.get_schedule(Name="onwing-monitoring")
     members = ("Name", "ScheduleExpression", "FlexibleTimeWindow", "Target")

@@ -121,6 +121,8 @@ def check_orphans(scope: Scope, seen: Inventory) -> Iterator[Finding]:
         if record.is_changing:
             continue
         used = _used_by(scope.settings.project_name, seen, fleet, record)
+        if used is None:
+            continue
         for kind, names in kinds.items():
             if unused := sorted(set(names) - used):
                 yield Finding(
@@ -138,8 +140,11 @@ _DELETE = {
 }
 
 
-def _used_by(project: str, seen: Inventory, fleet: str, record: Record) -> set[str]:
-    """The names of models, configurations and alarms that a fleet's endpoint and its deployments use."""
+def _used_by(project: str, seen: Inventory, fleet: str, record: Record) -> set[str] | None:
+    """The names of models, configurations and alarms that a fleet's endpoint and its deployments use.
+
+    None if nobody can tell: the endpoint serves a configuration that is not the project's, which is a finding already.
+    """
     name = f"{project}-{fleet}"
     under_way = record.under_way or {}
     served = [each for each in (record.champion, under_way.get("challenger"), under_way.get("fallback")) if each]
@@ -148,6 +153,8 @@ def _used_by(project: str, seen: Inventory, fleet: str, record: Record) -> set[s
     if fleet in seen.endpoints:
         sagemaker = clients.sagemaker()
         config = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+        if not config.startswith(f"{project}-"):
+            return None
         described = sagemaker.describe_endpoint_config(EndpointConfigName=config)
         shown = [*described["ProductionVariants"], *described.get("ShadowProductionVariants", [])]
         used |= {config, endpoint_alarms.of_drift(name), *(each.get("ModelName", "") for each in shown)}
