@@ -1,7 +1,7 @@
 """The alerts that were sent, kept in the control table for `onwing alerts`: a topic itself keeps nothing.
 
 Three kinds of senders publish to the topics: the control plane and its state machines, whose message attributes say
-what it is about; CloudWatch alarms, whose message is JSON; and an EventBridge rule, whose message is lines of JSON text.
+what it is about; CloudWatch alarms, whose message is JSON; an EventBridge rule, whose message is lines of JSON text.
 """
 
 from __future__ import annotations
