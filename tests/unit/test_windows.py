@@ -1,0 +1,518 @@
+"""Windows of captured traffic: every delivered file in exactly one that closes, whatever becomes of executions."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import random
+import threading
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from control_plane import captures, clients
+from control_plane.settings import WindowSettings, load_window_settings
+from control_plane.windows import Window, WindowsRequest, WindowsResult, open_windows
+from moto.s3.models import s3_backends
+
+from tests.unit.conftest import ACCOUNT, Stack
+
+ROOT = Path(__file__).parents[2]
+START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+GROUP = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:model-package/onwing-fd001"
+BUCKET, TABLE, ENDPOINT = "onwing-bucket", "onwing-table", "onwing-FD001"
+DELAY = 300
+HOUR = timedelta(hours=1)
+
+
+class World:
+    """One endpoint: what is delivered, and what executions of the monitoring machine do."""
+
+    def __init__(self, stack: Stack, monkeypatch: pytest.MonkeyPatch, **limits: int) -> None:
+        self.stack = stack
+        self.limits = WindowSettings(**({"delivery_delay_seconds": DELAY} | limits))
+        self.now = START
+        self.delivered: list[str] = []
+        self.counted: Counter[str] = Counter()
+        self.closed: list[Window] = []
+        self.machine = stack.stepfunctions.create_state_machine(
+            name="onwing-monitoring",
+            definition=json.dumps({"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 1, "End": True}}}),
+            roleArn=f"arn:aws:iam::{ACCOUNT}:role/onwing",
+        )["stateMachineArn"]
+        self.gone: set[str] = set()
+        clients.sagemaker.cache_clear()
+        monkeypatch.setattr(clients.sagemaker(), "describe_model_package", self._describe)
+        self.deployment(champion=7)
+
+    def _describe(self, ModelPackageName: str) -> dict[str, Any]:
+        version = ModelPackageName.rsplit("/", 1)[1]
+        if ModelPackageName in self.gone:
+            raise ClientError({"Error": {"Code": "ValidationException", "Message": "gone"}}, "DescribeModelPackage")
+        uri = f"s3://{BUCKET}/models/evaluation/FD001/run-{version}/report.json"
+        return {
+            "CustomerMetadataProperties": {"dataset_version": version * 64},
+            "ModelMetrics": {"ModelQuality": {"Statistics": {"S3Uri": uri}}},
+        }
+
+    def deployment(self, champion: int, since: datetime | None = None, **others: int) -> None:
+        """Write DEPLOYMENT: who is the champion, and predecessor or challenger."""
+
+        def document(version: int) -> dict[str, Any]:
+            variant = f"v{version}"
+            return {"version": version, "variant": variant, "package_arn": f"{GROUP}/{version}", "since": ""}
+
+        item = {"champion": document(champion) | {"since": since.isoformat() if since else ""}}
+        if "predecessor" in others:
+            item["predecessor"] = document(others["predecessor"])
+        if "challenger" in others:
+            item["under_way"] = {"challenger": document(others["challenger"])}
+        self.stack.dynamodb.put_item(
+            TableName=TABLE,
+            Item={"pk": {"S": "FLEET#FD001"}, "sk": {"S": "DEPLOYMENT"}}
+            | {name: {"S": json.dumps(value)} for name, value in item.items()},
+        )
+
+    def put(self, key: str, at: datetime | None = None) -> None:
+        """An object that came into S3 at a moment, now if none is given."""
+        self.stack.s3.put_object(Bucket=BUCKET, Key=key, Body=b"{}\n")
+        s3_backends[ACCOUNT]["aws"].buckets[BUCKET].keys[key].last_modified = (at or self.now).replace(tzinfo=None)
+
+    def deliver(self, variant: str = "v7", *, late: timedelta = timedelta(0), at: datetime | None = None) -> str:
+        """A capture file, `late` after its inferences."""
+        hour = (at or self.now) - late
+        key = f"monitoring/capture/{ENDPOINT}/{variant}/{hour:%Y/%m/%d/%H}/{hour:%M-%S}-000-{uuid.uuid4()}.jsonl"
+        self.put(key, at)
+        self.delivered.append(key)
+        return key
+
+    def execution(self) -> str:
+        """A running execution."""
+        return str(self.stack.stepfunctions.start_execution(stateMachineArn=self.machine)["executionArn"])
+
+    def kill(self, execution: str) -> None:
+        """It runs no more, and has tidied nothing up."""
+        self.stack.stepfunctions.stop_execution(executionArn=execution)
+
+    def open(self, execution: str) -> WindowsResult:
+        """What the function answers."""
+        request = WindowsRequest(fleet="FD001", execution=execution)
+        return open_windows(self.stack.settings, self.limits, request, self.now)
+
+    def files(self, window: Window) -> list[str]:
+        """What a window's job is given."""
+        if not window.manifest:
+            return []
+        first, *keys = json.loads(self.stack.read(window.manifest.removeprefix(f"s3://{BUCKET}/")))
+        prefix = first["prefix"].removeprefix(f"s3://{BUCKET}/")
+        return [prefix + key for key in keys]
+
+    def close(self, window: Window) -> None:
+        """As the machine's CloseWindow."""
+        cursor = "start" if window.kind == "data" else "truth_until"
+        self._update(
+            window, "SET #cursor = :end REMOVE claim, claimed_by, tries, #open", {"#cursor": cursor}, window.end
+        )
+        self.counted.update(self.files(window))
+        self.closed.append(window)
+
+    def leave_open(self, window: Window) -> None:
+        """As the machine's LeaveOpen."""
+        self._update(window, "SET #open = :end REMOVE claim, claimed_by, tries", {}, json.dumps({"end": window.end}))
+
+    def fail(self, window: Window) -> None:
+        """As the machine's NoteFailure."""
+        self._update(window, "SET tries = :end", {}, str(window.attempt + 1))
+
+    def _update(self, window: Window, change: str, names: dict[str, str], value: str) -> None:
+        names = names | ({"#open": "open"} if "#open" in change else {})
+        item = "MONITOR" if window.kind == "data" else "QUALITY"
+        self.stack.dynamodb.update_item(
+            TableName=TABLE,
+            Key={"pk": {"S": "FLEET#FD001"}, "sk": {"S": f"{item}#{window.variant}"}},
+            UpdateExpression=change,
+            ConditionExpression="claimed_by = :me",
+            ExpressionAttributeValues={":end": {"S": value}, ":me": {"S": window.execution}},
+            **({"ExpressionAttributeNames": names} if names else {}),
+        )
+
+    def item(self, sort_key: str) -> dict[str, str]:
+        """An item's attributes."""
+        key = {"pk": {"S": "FLEET#FD001"}, "sk": {"S": sort_key}}
+        found = self.stack.dynamodb.get_item(TableName=TABLE, Key=key).get("Item", {})
+        return {name: next(iter(value.values())) for name, value in found.items()}
+
+
+@pytest.fixture
+def world(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(stack, monkeypatch)
+
+
+def test_window_says_all_that_its_job_needs(world: World) -> None:
+    late, key = world.deliver(late=3 * HOUR), world.deliver(at=START + timedelta(minutes=1))
+    world.now = START + HOUR
+    execution = world.execution()
+    [window] = world.open(execution).windows
+
+    assert window.model_dump() == {
+        "kind": "data",
+        "fleet": "FD001",
+        "endpoint": ENDPOINT,
+        "variant": "v7",
+        "version": 7,
+        "champion": True,
+        "id": "20261123T100000Z",
+        "start": "2026-11-23T10:00:00Z",
+        "end": "2026-11-23T10:55:00Z",
+        "final": False,
+        "job": window.job,
+        "attempt": 0,
+        "manifest": f"s3://{BUCKET}/monitoring/windows/{ENDPOINT}/v7/20261123T100000Z.manifest",
+        "files": 2,
+        "baseline": f"s3://{BUCKET}/monitoring/baseline/FD001/{'7' * 64}/",
+        "evaluation": f"s3://{BUCKET}/models/evaluation/FD001/run-7/",
+        "report": f"monitoring/reports/{ENDPOINT}/v7/20261123T100000Z/",
+        "predictions": f"monitoring/predictions/{ENDPOINT}/v7/",
+        "truth": "",
+        "truth_until": "",
+        "execution": execution,
+    }
+    assert world.files(window) == [late, key]
+    assert window.job.startswith(f"{ENDPOINT}-monitor-")
+    assert len(f"{window.job}-99") <= 63
+
+
+def test_interval_is_half_open_and_ends_a_delay_ago(world: World) -> None:
+    world.now = START + HOUR
+    end = world.now - timedelta(seconds=DELAY)
+    inside, edge = world.deliver(at=end - timedelta(seconds=1)), world.deliver(at=end)
+    [first] = world.open(world.execution()).windows
+    assert world.files(first) == [inside]
+    world.close(first)
+    world.now += HOUR
+    [second] = world.open(world.execution()).windows
+    assert (second.start, world.files(second)) == (first.end, [edge])
+
+
+def test_file_that_came_a_day_late_is_in_the_window_of_its_delivery(world: World) -> None:
+    world.deliver()
+    world.now += HOUR
+    [window] = world.open(world.execution()).windows
+    world.close(window)
+    late = world.deliver(late=timedelta(hours=23))
+    world.now += HOUR
+    [window] = world.open(world.execution()).windows
+    assert world.files(window) == [late]
+
+
+def test_same_execution_gets_the_same_windows_again(world: World) -> None:
+    world.deliver()
+    world.now += HOUR
+    execution = world.execution()
+    first = world.open(execution)
+    world.now += timedelta(minutes=1)
+    assert world.open(execution) == first
+
+
+def test_running_execution_keeps_its_window(world: World) -> None:
+    world.deliver()
+    world.now += HOUR
+    owner = world.execution()
+    [window] = world.open(owner).windows
+    world.deliver()
+    world.now += HOUR
+    answer = world.open(world.execution())
+    assert answer.windows == []
+    [skipped] = answer.skipped
+    assert owner in skipped.reason
+    assert not skipped.problem
+    assert world.files(window) == world.delivered[:1]
+
+
+def test_window_of_an_execution_that_died_is_taken_over_with_the_same_files_and_job(world: World) -> None:
+    key = world.deliver()
+    world.now += HOUR
+    dead = world.execution()
+    [window] = world.open(dead).windows
+    world.kill(dead)
+    world.deliver()
+    world.now += HOUR
+    execution = world.execution()
+    [again] = world.open(execution).windows
+    assert again == window.model_copy(update={"execution": execution})
+    assert world.files(again) == [key]
+    with pytest.raises(ClientError, match="ConditionalCheckFailed"):
+        world.close(window)  # what the dead one would still write
+
+
+def test_failed_window_is_tried_again_with_a_job_of_the_next_number(world: World) -> None:
+    world.deliver()
+    world.now += HOUR
+    first = world.execution()
+    [window] = world.open(first).windows
+    world.fail(window)
+    world.kill(first)
+    world.now += HOUR
+    [again] = world.open(world.execution()).windows
+    assert (again.start, again.end, again.job, again.attempt) == (window.start, window.end, window.job, 1)
+
+
+def test_open_window_grows_and_closes_when_it_is_old(world: World) -> None:
+    keys = [world.deliver()]
+    ends = []
+    while True:
+        world.now += 4 * HOUR
+        keys.append(world.deliver(at=world.now - timedelta(seconds=DELAY + 1)))
+        [window] = world.open(world.execution()).windows
+        assert (window.id, world.files(window)) == ("20261123T100000Z", keys)
+        ends.append(window.end)
+        if window.final:
+            break
+        world.leave_open(window)
+    assert len(set(ends)) == len(ends) == 7
+    world.close(window)
+
+
+def test_open_window_is_not_looked_at_again_before_something_comes(world: World) -> None:
+    world.deliver()
+    world.now += HOUR
+    [window] = world.open(world.execution()).windows
+    world.leave_open(window)
+    world.now += HOUR
+    answer = world.open(world.execution())
+    assert (answer.windows, [each.reason for each in answer.skipped]) == (
+        [],
+        [f"nothing was delivered since the last look at {window.end}"],
+    )
+    assert world.item("MONITOR#v7")["updated_at"] == f"{world.now:%Y-%m-%dT%H:%M:%SZ}"
+    world.now += timedelta(days=1)
+    [last] = world.open(world.execution()).windows
+    assert (last.final, last.start) == (True, window.start)
+
+
+def test_champion_that_nobody_asks_has_a_window_without_files(world: World) -> None:
+    world.deployment(champion=7, since=START)
+    world.now += HOUR
+    [window] = world.open(world.execution()).windows
+    assert (window.start, window.files, window.manifest, window.final) == ("2026-11-23T10:00:00Z", 0, "", False)
+
+
+def test_window_of_more_files_than_the_limit_ends_earlier_and_nothing_is_skipped(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(stack, monkeypatch, max_window_files=10)
+    for minute in range(45):
+        world.deliver(at=START + timedelta(minutes=minute), late=HOUR * (minute % 3))
+    for _ in range(15):  # more in one second than a window should have
+        world.deliver(at=START + timedelta(minutes=50, seconds=7))
+    world.now = START + 2 * HOUR
+    sizes = []
+    while windows := world.open(world.execution()).windows:
+        [window] = windows
+        sizes.append(window.files)
+        if window.files == 0:
+            break
+        world.close(window)
+    assert sizes == [10, 10, 10, 10, 5, 15, 0]
+    assert world.counted == Counter(world.delivered)
+    assert all(window.final for window in world.closed if window.files == 10)
+
+
+def test_listing_stops_where_no_earlier_file_can_follow(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = 0
+    for day in range(20):
+        for _ in range(3):
+            world.deliver(at=START + timedelta(days=day))
+    s3 = clients.s3()
+
+    def listed(self: object, **arguments: Any) -> Any:
+        nonlocal pages
+        for page in s3.get_paginator("list_objects_v2").paginate(PaginationConfig={"PageSize": 3}, **arguments):
+            pages += 1
+            yield page
+
+    class Client:
+        def get_paginator(self, name: str) -> Any:
+            return type("Paginator", (), {"paginate": listed})()
+
+    monkeypatch.setattr(clients, "s3", Client)
+    found = captures.find(BUCKET, ENDPOINT, "v7", START, START + timedelta(days=30), 5)
+    assert (len(found.keys), found.cut, found.end) == (3, True, START + timedelta(days=1))
+    assert pages < 6
+
+
+def test_every_variant_with_traffic_has_its_window_the_champion_first(world: World) -> None:
+    world.deployment(champion=7, predecessor=6, challenger=8)
+    for variant in ("v5", "v6", "v7", "v8", "AllTraffic"):
+        world.deliver(variant)
+    world.now += HOUR
+    answer = world.open(world.execution())
+    assert [(w.variant, w.champion) for w in answer.windows] == [
+        ("v7", True),
+        ("v8", False),
+        ("v6", False),
+        ("v5", False),
+    ]
+    assert answer.windows[1].baseline.endswith(f"/{'8' * 64}/")
+    assert [(each.variant, each.problem) for each in answer.skipped] == [("AllTraffic", False)]
+    assert len({window.job for window in answer.windows}) == 4
+
+
+def test_variant_without_new_files_has_no_window(world: World) -> None:
+    world.deliver("v6")
+    world.deliver("v7")
+    world.now += HOUR
+    for window in world.open(world.execution()).windows:
+        world.close(window)
+    world.deliver("v7")
+    world.now += HOUR
+    assert [window.variant for window in world.open(world.execution()).windows] == ["v7"]
+
+
+def test_package_that_is_gone_is_a_problem_of_the_champion_only(world: World) -> None:
+    world.gone = {f"{GROUP}/6", f"{GROUP}/7"}
+    world.deliver("v6")
+    world.deliver("v7")
+    world.now += HOUR
+    answer = world.open(world.execution())
+    assert answer.windows == []
+    assert [(each.variant, each.problem) for each in answer.skipped] == [("v7", True), ("v6", False)]
+    assert f"{GROUP}/7" in answer.skipped[0].reason
+
+
+def test_quality_window_when_there_is_truth_and_a_prediction(world: World) -> None:
+    world.deployment(champion=7, since=START, predecessor=6)
+    world.put("monitoring/ground-truth/FD001/june.csv")
+    world.now += HOUR
+    assert [window.kind for window in world.open(world.execution()).windows] == ["data"]  # no prediction to join with
+
+    world.put(f"monitoring/predictions/{ENDPOINT}/v6/20261120T100000Z.csv")
+    world.deployment(champion=7, predecessor=6)
+    world.stack.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "FLEET#FD001"}, "sk": {"S": "MONITOR#v7"}})
+    world.deliver("v6")
+    world.now += HOUR
+    data, quality = world.open(world.execution()).windows
+    assert (data.kind, data.variant) == ("data", "v6")
+    assert (quality.kind, quality.variant, quality.id) == ("quality", "v6", "quality-20261123T100001Z")
+    assert (quality.start, quality.end, quality.truth_until) == ("", "2026-11-23T10:00:01Z", "2026-11-23T10:00:01Z")
+    assert quality.truth == f"s3://{BUCKET}/monitoring/ground-truth/FD001/"
+    assert quality.report == f"monitoring/reports/{ENDPOINT}/v6/quality-20261123T100001Z/"
+    world.close(data)
+    world.close(quality)
+
+
+def test_ground_truth_is_counted_once(world: World) -> None:
+    world.put(f"monitoring/predictions/{ENDPOINT}/v7/20261120T100000Z.csv")
+    world.put("monitoring/ground-truth/FD001/june.csv")
+    world.now += HOUR
+    [quality] = world.open(world.execution()).windows
+    world.close(quality)
+    assert world.open(world.execution()).windows == []
+    world.put("monitoring/ground-truth/FD001/july.csv")
+    assert world.open(world.execution()).windows == []  # it is not sure that all of this second is listed
+    world.now += HOUR
+    [again] = world.open(world.execution()).windows
+    assert (again.start, again.id) == (quality.truth_until, "quality-20261123T110001Z")
+
+
+def test_fleet_without_a_champion_has_no_windows(world: World) -> None:
+    world.deliver()
+    world.stack.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "FLEET#FD001"}, "sk": {"S": "DEPLOYMENT"}})
+    world.now += HOUR
+    assert world.open(world.execution()) == WindowsResult()
+
+
+def test_many_at_once_open_each_window_for_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, update = threading.Lock(), clients.dynamodb().update_item
+
+    def update_atomically(**arguments: Any) -> Any:
+        with lock:  # moto checks and writes in steps
+            return update(**arguments)
+
+    monkeypatch.setattr(clients.dynamodb(), "update_item", update_atomically)
+    for variant in ("v6", "v7"):
+        world.deliver(variant)
+    world.now += HOUR
+    executions = [world.execution() for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(world.open, executions))
+    assert sorted(window.variant for answer in answers for window in answer.windows) == ["v6", "v7"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_every_file_is_counted_exactly_once(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Late files, too few engines, failed jobs, executions that die at any point, two at once, a promotion."""
+    random_ = random.Random(seed)
+    world = World(stack, monkeypatch, max_window_files=random_.choice([3, 20]), max_window_seconds=6 * 3600)
+    world.deployment(champion=7, challenger=8)
+    running: list[tuple[str, list[Window]]] = []
+
+    def step(execution: str, windows: list[Window]) -> None:
+        for window in windows:
+            match random_.choice(["close", "close", "fail", "open"]):
+                case "fail":
+                    world.fail(window)
+                case "open" if not window.final:
+                    world.leave_open(window)
+                case _:
+                    world.close(window)
+            if random_.random() < 0.2:
+                break  # dies between two windows
+        world.kill(execution)
+
+    for _ in range(40):
+        world.now += timedelta(seconds=random_.randint(1, 3 * 3600))
+        for _ in range(random_.randint(0, 4)):
+            world.deliver(random_.choice(["v7", "v8"]), late=timedelta(minutes=random_.choice([0, 5, 20 * 60])))
+        if random_.random() < 0.1:
+            world.deployment(champion=8, predecessor=7)
+        execution = world.execution()
+        running.append((execution, world.open(execution).windows))
+        while running and random_.random() < 0.6:
+            step(*running.pop(random_.randrange(len(running))))
+    for execution, _ in running:
+        world.kill(execution)
+    quiet = 0  # a window without files may have been taken over: only the next one has what came since
+    while quiet < 2:
+        world.now += timedelta(hours=7)
+        execution = world.execution()
+        windows = world.open(execution).windows
+        for window in windows:
+            world.close(window)
+        quiet = 0 if any(window.files for window in windows) else quiet + 1
+        world.kill(execution)
+    assert world.counted == Counter(world.delivered)
+    for variant in ("v7", "v8"):
+        closed = [window for window in world.closed if window.variant == variant]
+        assert [w.start for w in closed[1:]] == [w.end for w in closed[:-1]]
+
+
+def test_handler_takes_the_sample_event(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"):
+        monkeypatch.setenv(name, "onwing")
+    monkeypatch.setenv("POWERTOOLS_TRACE_DISABLED", "1")
+    monkeypatch.setenv("DELIVERY_DELAY_SECONDS", "1")
+    monkeypatch.setenv("MAX_WINDOW_SECONDS", "60")
+    load_window_settings.cache_clear()
+    specification = importlib.util.spec_from_file_location("open_app", ROOT / "functions/open_windows/app.py")
+    assert specification is not None
+    assert specification.loader is not None
+    app = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(app)
+    event = json.loads((ROOT / "events/open_windows.json").read_text())
+    world.deliver(at=datetime.now(UTC) - HOUR)
+    context = SimpleNamespace(
+        function_name="open", memory_limit_in_mb=512, invoked_function_arn="arn:aws:lambda:x", aws_request_id="1"
+    )
+    answer = app.handler(event, context)
+    load_window_settings.cache_clear()
+    assert [(window["variant"], window["final"]) for window in answer["windows"]] == [("v7", True)]
+    json.dumps(answer)
