@@ -256,18 +256,13 @@ def test_wrong_number_of_columns(job: Monitor, feature: str, check: str, cut: in
     assert report["drift"] < 1  # the rest was judged
 
 
-@pytest.mark.parametrize(
-    ("body", "kind"),
-    [
-        (edited(captured.histories(1)[0], 2, 8, "warm"), "text/csv"),
-        (
-            b'{"instances": [[' + b",".join([b"[1,2" + b",3" * 6 + b',"warm"' + b",3" * 17 + b"]"]) + b"]]}",
-            "application/json",
-        ),
-    ],
-)
-def test_text_in_the_place_of_a_number(job: Monitor, body: bytes, kind: str) -> None:
-    job.capture([*captured.records(captured.histories(20)), refused(body, kind)])
+@pytest.mark.parametrize("kind", ["text/csv", "application/json"])
+def test_text_in_the_place_of_a_number(job: Monitor, kind: str) -> None:
+    engines = captured.histories(20)
+    body = edited(engines[0], 2, 8, "warm")
+    if kind == "application/json":
+        body = b'{"instances": [[[1,2' + b",3" * 6 + b',"warm"' + b",3" * 17 + b"]]]}"
+    job.capture([*captured.records(engines), refused(body, kind)])
     report = job.judge()
     entry = job.found("s4")
     assert entry["constraint_check_type"] == "data_type_check"
@@ -324,7 +319,7 @@ def test_other_ways_to_be_refused(job: Monitor, change: str, feature: str, says:
     if change == "unsorted":
         body = captured.csv_body(engines[0][::-1])
     elif change == "header":
-        body = b",".join(b"x" * 26) if False else b"unit,cycle" + b",name" * 24 + b"\n" + body
+        body = b"unit,cycle" + b",name" * 24 + b"\n" + body
     elif change == "not JSON":
         body, kind = b"{'instances'}", "application/json"
     else:
@@ -358,12 +353,8 @@ def test_dropped_out_sensor_is_called_so(job: Monitor) -> None:
 def test_too_few_engines_are_never_no_drift(job: Monitor, count: int) -> None:
     job.capture(captured.records(captured.histories(count)))
     report = job.judge(MIN_ENGINES="5")
-    assert (report["outcome"], report["drift"], report["violations"], report["features"]) == (
-        "insufficient",
-        None,
-        [],
-        [],
-    )
+    assert (report["outcome"], report["drift"], report["violations"]) == ("insufficient", None, [])
+    assert report["features"] == []
     assert job.files == FILES
     assert job.message.startswith("Insufficient data, nothing was judged (this does not mean that there is no drift)")
     assert f"{count} engine" in report["summary"]
