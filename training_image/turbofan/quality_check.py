@@ -95,13 +95,17 @@ class Registered:
         """Registered engines of each band."""
         return np.bincount(self.bands(self.true), minlength=len(self.edges) + 1)
 
-    def comparable(self, predictions: Predictions, cycles: Ints) -> Bools:
+    @property
+    def enough(self) -> Bools:
+        """Which bands have registered engines enough to compare with."""
+        return self.counts >= MIN_BAND_ENGINES
+
+    def comparable(self, predictions: Predictions, cycles: Floats | Ints) -> Bools:
         """Which predictions (n,), made at the ages `cycles`, have enough registered ones of their kind.
 
         Neither those in a band with too few, nor those of engines younger than any that was evaluated.
         """
-        enough = self.counts >= MIN_BAND_ENGINES
-        chosen: Bools = enough[self.bands(predictions.true)] & (cycles >= self.cycles.min())
+        chosen: Bools = self.enough[self.bands(predictions.true)] & (cycles >= self.cycles.min())
         return chosen
 
     @property
