@@ -255,6 +255,7 @@ HOOKS = {
             *("message_group_id", "message_deduplication_id"),
         ),
     ),
+    "s3.now": Hook(_S3, "now_iso", ()),
     "s3.bucket": Hook(_S3, "_ensure_bucket", ("name",)),
     "s3.write_encryption": Hook(_S3, "_resolve_sse_write_headers", ("headers", "bucket_name")),
     "s3.default_encryption": Hook(_S3, "_bucket_default_sse_headers", ("bucket_name",)),

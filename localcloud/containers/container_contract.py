@@ -215,7 +215,11 @@ class S3Transfer:
         total = 0
         try:
             for source, key, relative in self._find(uri, bucket, prefix, s3_data_type):
-                total += self._download(source, key, _inside(dest, relative, key))
+                try:
+                    total += self._download(source, key, _inside(dest, relative, key))
+                except (ClientError, BotoCoreError) as error:  # which of many it is
+                    where = f"s3://{source}/{key}"
+                    raise TransferError(f"ClientError: Data download failed: {where}: {error}") from error
         except (ClientError, BotoCoreError) as error:
             raise TransferError(f"ClientError: Data download failed: {uri}: {error}") from error
         except OSError as error:  # a file where a directory is to be: the keys a and a/b

@@ -37,6 +37,8 @@ from localcloud.fidelity import (
     metric_operations,
     missing_paths,
     nested_executions,
+    notification_events,
+    object_times,
     object_versions,
     optimised_results,
     parallel_jsonata,
@@ -67,6 +69,7 @@ from localcloud.fidelity import (
     tested_states,
     topic_metrics,
     topic_resource,
+    undelivered_notifications,
     worker_lifeline,
     workflow_types,
     yaml_definitions,
@@ -114,6 +117,8 @@ CORRECTIONS = (
     intrinsic_failures,
     missing_paths,
     nested_executions,
+    notification_events,
+    object_times,
     object_versions,
     optimised_results,
     parallel_jsonata,
@@ -139,7 +144,7 @@ MEASURES = (execution_metrics,)
 
 RESOURCES = (bucket_resource, composite_alarm_resource, table_resource, topic_resource)
 
-ROLES = (alarm_permissions, state_machine_role)
+ROLES = (alarm_permissions, state_machine_role, undelivered_notifications)
 
 
 # These write to CloudWatch Logs.

@@ -30,6 +30,7 @@ Service = Literal[
     "events.amazonaws.com",
     "scheduler.amazonaws.com",
     "cloudwatch.amazonaws.com",
+    "sns.amazonaws.com",
 ]
 
 _ROLE = re.compile(r"^arn:aws[a-z-]*:iam::(?P<account>\d{12}):role/(?:.+/)?(?P<name>[\w+=,.@-]+)$")

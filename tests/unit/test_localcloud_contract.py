@@ -380,6 +380,13 @@ def test_manifest_lists_objects(tmp_path: Path, s3: Any) -> None:
     assert tree(tmp_path) == ["2.csv", "x/1.csv"]
 
 
+def test_an_object_that_a_manifest_lists_in_vain_is_named(tmp_path: Path, s3: Any) -> None:
+    put(s3, "data/2.csv")
+    s3.put_object(Bucket="bkt", Key="manifest", Body=json.dumps([{"prefix": "s3://bkt/data/"}, "2.csv", "no/3 é.csv"]))
+    with pytest.raises(TransferError, match=r"Data download failed: s3://bkt/data/no/3 é\.csv: .*(NoSuchKey|404)"):
+        S3Transfer(s3).download_prefix("s3://bkt/manifest", tmp_path, "ManifestFile")
+
+
 @pytest.mark.parametrize("body", ["no JSON", "{}", "[]", '["s3://bkt/data"]', "[1, 2]"])
 def test_wrong_manifest_is_refused(tmp_path: Path, s3: Any, body: str) -> None:
     s3.put_object(Bucket="bkt", Key="manifest", Body=body)
