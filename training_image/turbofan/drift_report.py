@@ -82,7 +82,7 @@ def page(report: Mapping[str, Any], distributions: Sequence[Distribution], ident
         _quality_figures(report) if kind == "quality" else _sensors(report),
         _distributions(distributions),
         *(_quality(report.get("quality") or {}) if kind == "quality" else [_predictions(report.get("predictions"))]),
-        _affected(report.get("affected") or {}, report.get("outcome") == "violations"),
+        _affected(report.get("affected") or {}, report.get("outcome") == "violations") if kind == "data" else None,
         _violations(report.get("violations") or []) if verdict else None,
         _counted(report, identity),
         _reading(kind),
@@ -108,7 +108,8 @@ def _headline(report: Mapping[str, Any], kind: str, title: str) -> Element:
     look, sign, words = HEADLINES.get(outcome, ("unreadable", "?", {"data": f"Unknown outcome: {outcome}"}))
     if outcome == "insufficient" and kind == "quality":
         words = {"data": "No verdict: the truth of too few engines is known"}
-    cause = CAUSES.get(str(report.get("cause")))
+    # Quality is about the model by definition.
+    cause = CAUSES.get(str(report.get("cause"))) if kind == "data" else None
     window = report.get("window") or {}
     return _e(
         "header",
@@ -188,9 +189,7 @@ def _quality_figures(report: Mapping[str, Any]) -> Element | None:
         _e(
             "tr",
             _e("th", _text(feature.get("what") or feature.get("name")), scope="row"),
-            _e("td", _number(feature.get("statistic")), class_="number"),
-            _e("td", _number(feature.get("registered")), class_="number"),
-            _e("td", _number(feature.get("threshold")), class_="number"),
+            *(_e("td", text, class_="number") for text in _compared(feature)),
             _e("td", _bar(feature.get("ratio"), top, bool(feature.get("violated"))), class_="bar"),
             _e("td", _times(feature.get("ratio")), class_="number strong" if feature.get("violated") else "number"),
             class_="violated" if feature.get("violated") else None,
@@ -204,6 +203,15 @@ def _quality_figures(report: Mapping[str, Any]) -> Element | None:
         "same mix of remaining life. Threshold: what whole engines drawn from them stay below.",
         _table([("Figure", ""), *numbers, ("", "bar"), ("Ratio", "number")], rows, axis=top),
     )
+
+
+def _compared(feature: Mapping[str, Any]) -> list[str]:
+    """In production, registered and threshold; the mean error may be off to either side of the registered one."""
+    value, registered = feature.get("value", feature.get("statistic")), feature.get("registered")
+    if feature.get("figure") != "bias":
+        return [_number(value), _number(registered), _number(feature.get("threshold"))]
+    reach, middle = _float(feature.get("threshold")), _float(registered)
+    return [_signed(value), _signed(registered), f"{middle - reach:+.1f} to {middle + reach:+.1f}"]
 
 
 def _distributions(distributions: Sequence[Distribution]) -> Element | None:
@@ -402,6 +410,7 @@ def _quality(quality: Mapping[str, Any]) -> list[Element]:
 
 def _periods(periods: Sequence[Mapping[str, Any]], name: str) -> Element:
     width, height, left, bottom = 540.0, 230.0, 46.0, 44.0
+    right = width - 30
     title = {"rmse": "RMSE (cycles)", "bias": "Mean error (cycles; above 0 is late)"}[name]
     values = [_float(period.get(name)) for period in periods]
     expected = [_float(period.get(f"registered_{name}")) for period in periods]
@@ -410,16 +419,16 @@ def _periods(periods: Sequence[Mapping[str, Any]], name: str) -> Element:
     low, high = min(low, ticks[0]), max(high, ticks[-1])
 
     def x(i: int) -> float:
-        return left + (i + 0.5) * (width - left - 12) / len(periods)
+        return left + (i + 0.5) * (right - left) / len(periods)
 
     def y(value: float) -> float:
         return 26 + (high - value) / (high - low) * (height - bottom - 26)
 
     parts = [_s("text", title, x=0, y=12, class_="axis strong")]
     for tick in ticks:
-        parts.append(_s("line", x1=left, x2=width - 12, y1=y(tick), y2=y(tick), stroke=MUTED if tick == 0 else GRID))
+        parts.append(_s("line", x1=left, x2=right, y1=y(tick), y2=y(tick), stroke=MUTED if tick == 0 else GRID))
         parts.append(_s("text", f"{tick:g}", x=left - 8, y=y(tick) + 4, class_="axis end"))
-    step = (width - left - 12) / len(periods)
+    step = (right - left) / len(periods)
     for i, level in enumerate(expected):
         parts.append(
             _s("line", x1=x(i) - step / 2, x2=x(i) + step / 2, y1=y(level), y2=y(level), stroke=INK,
@@ -427,7 +436,7 @@ def _periods(periods: Sequence[Mapping[str, Any]], name: str) -> Element:
         )  # fmt: skip
     line = " ".join(f"{x(i):.1f},{y(value):.1f}" for i, value in enumerate(values))
     parts.append(_s("polyline", points=line, fill="none", stroke=LATE, **{"stroke-width": "2"}))
-    every = max(1, math.ceil(len(periods) / 8))
+    every = max(1, math.ceil(len(periods) / 6))
     for i, period in enumerate(periods):
         note = f"{_text(period.get('period'))}: {_number(values[i])}, {_whole(period.get('engines'))} engines"
         parts.append(_s("circle", _s("title", note), cx=x(i), cy=y(values[i]), r=4, fill=LATE))
@@ -697,14 +706,16 @@ tr { break-inside: avoid; } tbody tr:last-child > * { border-bottom: 0; }
 th.bar, td.bar { width: 320px; } .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .violated > * { background: #fdf3f1; } .strong { font-weight: 700; } .violated .strong { color: #a3271b; }
 .facts th { width: 36%; color: #66717b; font-weight: 400; }
-.columns { display: flex; gap: 36px; flex-wrap: wrap; align-items: flex-start; margin-top: 6px; } .columns > * { flex: 1 1 400px; min-width: 0; }
-.figures { display: flex; gap: 22px; flex-wrap: wrap; margin-top: 6px; } .figures svg { flex: 0 1 auto; min-width: 0; }
+.columns { display: flex; gap: 36px; flex-wrap: wrap; align-items: flex-start; margin-top: 6px; }
+.columns > * { flex: 1 1 400px; min-width: 0; }
+.figures { display: flex; gap: 22px; flex-wrap: wrap; margin-top: 6px; }
+.figures svg { flex: 0 1 auto; min-width: 0; }
 .keys span { margin-right: 18px; color: #66717b; font-size: 13.5px; }
 .keys i { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 6px;
   vertical-align: -1px; }
 .axis { font-size: 12px; fill: #66717b; } .axis.strong { font-size: 14px; fill: #1b3a57; }
 .middle { text-anchor: middle; } .end { text-anchor: end; }
-code { font-size: 13px; } footer { color: #66717b; font-size: 13.5px; padding: 6px 4px; max-width: 980px; }
+code { font-size: 13px; white-space: nowrap; } tbody th { min-width: 70px; } footer { color: #66717b; font-size: 13.5px; padding: 6px 4px; max-width: 980px; }
 @media print { @page { size: A4; margin: 12mm; } body { background: #fff; font-size: 12px; } main { padding: 0; }
   .card, .tile { border: 1px solid #d9dfe4; } .card { break-inside: avoid-page; padding: 12px 14px; }
   th.bar, td.bar { width: 200px; } }

@@ -37,7 +37,8 @@ DAYS_SHOWN = 14
 BOOTSTRAPS = 200
 ENGINES_LISTED, NAMES_LISTED, PROBLEMS_LISTED = 300, 100, 100  # a state of the state machine holds 256 KiB
 NAMES_TOLD = 3
-WORDS = {"rmse": "RMSE, cycles", "bias": "mean error, cycles", "phm08": "PHM08 per engine"}
+WORDS = {"rmse": "RMSE", "bias": "mean error", "phm08": "PHM08 per engine"}
+NEWEST = f" of the newest {RECENT_ENGINES} engines"
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,9 @@ def quality(paths: Paths) -> None:
     folder = paths.processing_output("report")
     metadata.write_json(folder / "statistics.json", statistics(registered, compared))
     metadata.write_json(folder / "constraints.json", constraints(report["features"]))
-    identity = {"Model": f"sha256 {evaluation['artifact']['sha256']}"} if evaluation.get("artifact") else {}
-    if evaluation.get("dataset_version"):
-        identity["Data set"] = str(evaluation["dataset_version"])
+    identity = {"Model": f"sha256 {evaluation['artifact']['sha256'][:12]}…"} if evaluation.get("artifact") else {}
+    if version := str(evaluation.get("dataset_version") or ""):
+        identity["Data set"] = version[:12]
     drift_report.write_html(report, folder / "report.html", identity=identity)
     outcome.write(folder, report, paths.message)
     print(f"{report['outcome']}: {report['summary']}", flush=True)
@@ -202,7 +203,7 @@ def judge(
             "bands": _bands(registered, sample),
             "periods": _periods(registered, compared),
             "engines": _engines(registered, sample),
-            "engines_without_predictions": joined.engines_without_predictions[:NAMES_LISTED],
+            "engines_without_predictions": [_whole(unit) for unit in joined.engines_without_predictions[:NAMES_LISTED]],
             "engines_without_predictions_count": len(joined.engines_without_predictions),
         },
         "simulated": bool(evaluation.get("simulated")),
@@ -217,7 +218,7 @@ def check(registered: Registered, compared: Sample) -> list[dict[str, Any]]:
         last = [max(times) for times in _by_engine(compared)]
         newest = np.argsort(np.array([time.timestamp() for time in last]), kind="stable")[-RECENT_ENGINES:]
         chosen = np.isin(compared.predictions.engine, newest)
-        scopes.append((f" (newest {RECENT_ENGINES} engines)", compared.where(chosen)))
+        scopes.append((NEWEST, compared.where(chosen)))
     return [
         _feature(figure, scope)
         for scope, sample in scopes
@@ -426,7 +427,7 @@ def _engines(registered: Registered, sample: Sample) -> list[dict[str, Any]]:
     order: Ints = np.argsort(-squared, kind="stable")[:ENGINES_LISTED]
     return [
         {
-            "unit": sample.units[i],
+            "unit": _whole(sample.units[i]),
             "predictions": int(counts[i]),
             "error": round(float(error[i]), 2),
             "rmse": round(float(np.sqrt(squared[i])), 2),
@@ -458,6 +459,10 @@ def _regression_metrics(costs: Floats) -> list[float]:
 def _week(time: datetime) -> str:
     year, week, _ = time.isocalendar()
     return f"{year}-W{week:02d}"
+
+
+def _whole(unit: float) -> float:
+    return int(unit) if unit == int(unit) else unit
 
 
 def _json(value: Any) -> float | None:
