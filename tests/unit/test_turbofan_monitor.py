@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from turbofan import traffic
 
 from tests import captured
 from tests.unit.turbofan_data import Job
@@ -178,6 +179,16 @@ def test_many_engines_in_one_request_count_as_many(job: Monitor) -> None:
     job.capture([captured.record(captured.csv_body(*engines), captured.answer_of(*engines))])
     report = job.judge()
     assert (report["engines"], report["records"]["used"]) == (20, 1)
+
+
+def test_memory_is_bounded_by_a_fair_sample_of_the_engines(job: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic, "MOST_ENGINES", 20)
+    job.capture(captured.records(captured.histories(60)))
+    report = job.judge()
+    assert 20 <= report["engines"] <= 40
+    assert (report["records"]["used"], report["engines_seen"]) == (60, 60)
+    units = [engine["unit"] for engine in report["affected"]["engines"]]
+    assert 20 < sum(units) / len(units) < 40  # neither the first nor the last
 
 
 # violations

@@ -55,9 +55,10 @@ def violations_file(report: Mapping[str, Any]) -> dict[str, Any]:
 def exit_message(report: Mapping[str, Any]) -> str:
     """The ExitMessage, of which Model Monitor reads the beginning: "CompletedWithViolations: …" or "Completed: …"."""
     summary, found = report["summary"], len(report["violations"])
+    violations = f"{found} violation{'' if found == 1 else 's'}"
     return {
         OK: f"Completed: Job completed successfully with no violations. {summary}",
-        VIOLATIONS: f"CompletedWithViolations: Job completed successfully with {found} violations. {summary}",
+        VIOLATIONS: f"CompletedWithViolations: Job completed successfully with {violations}. {summary}",
         INSUFFICIENT: f"Insufficient data, nothing was judged (this does not mean that there is no drift): {summary}",
         UNREADABLE: f"Unreadable capture, nothing was judged (this does not mean that there is no drift): {summary}",
     }[report["outcome"]]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from turbofan import drift
+from turbofan import drift, drift_predictions
 from turbofan.container import is_simulated
 from turbofan.drift import DriftBaseline
+from turbofan.drift_predictions import PredictionBaseline
 from turbofan.errors import InputError
 from turbofan.schema import Constraints
 
@@ -22,7 +23,7 @@ class Standard:
     """What healthy traffic looks like."""
 
     inputs: DriftBaseline
-    predictions: Any
+    predictions: PredictionBaseline | None
     constraints: Constraints
     statistics: Mapping[str, Any]  # statistics.json, {} where there is none
     is_simulated: bool
@@ -39,11 +40,11 @@ class Standard:
             raise InputError("the baseline is missing: there is no drift.json", where, DO)
         if needs_constraints and "constraints" not in found:
             raise InputError("the baseline is incomplete: there is no constraints.json", where, DO)
-        predictions = found.get("drift-predictions")
+        predictions = found.get(drift_predictions.KIND)
         statistics = found.get("statistics", {})
         return cls(
             inputs=DriftBaseline.from_dict(found[drift.KIND]),
-            predictions=__import__("importlib").import_module("turbofan.drift_predictions").PredictionBaseline.from_dict(predictions) if predictions else None,
+            predictions=PredictionBaseline.from_dict(predictions) if predictions else None,
             constraints=Constraints.from_dict(found.get("constraints", {"features": []}), statistics),
             statistics=statistics,
             is_simulated=is_simulated() or any(bool(content.get("simulated")) for content in found.values()),

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from turbofan.capture import Capture, Prediction, Record, predictions
-from turbofan.drift_summary import RECENT_ROWS
 from turbofan.features import Floats, Ints
 from turbofan.schema import SchemaCheck
 from turbofan.serving.bodies import Engines
 
-# More engines say no more, and each costs RECENT_ROWS rows of memory. Beyond it, a fair sample of them is kept.
-MOST_ENGINES = 10_000
+# More engines say no more, and each costs the memory of its history (200 cycles: 42 kB). Beyond it, a fair sample of
+# them is kept; of a history that no engine's life has, the newest rows.
+MOST_ENGINES = 2_000
+MOST_ROWS = 1_000
 _RANKS = 1 << 32
 
 
@@ -25,7 +26,7 @@ class Engine:
     unit: int
     time: str
     cycle: int
-    rows: Floats  # (at most RECENT_ROWS, 26)
+    rows: Floats  # (cycles, 26)
     rul: float | None  # what was answered to it, if that was captured
 
 
@@ -39,6 +40,7 @@ class Traffic:
     malformed: int = 0  # cannot be read as engines, although no error was captured
     used: int = 0
     _engines: dict[int, Engine] = field(default_factory=dict)
+    _seen: set[int] = field(default_factory=set)
     _most_rank: int = _RANKS
 
     def take(self, capture: Capture, keep: Callable[[Record, list[Prediction]], None]) -> None:
@@ -62,18 +64,24 @@ class Traffic:
             if engines is not None:
                 self._keep(engines, record.time, answered)
 
+    @property
+    def engines_seen(self) -> int:
+        """How many engines asked, those among them that the sample leaves out."""
+        return len(self._seen)
+
     def engines(self) -> list[Engine]:
-        """In order of units."""
+        """Those that are judged, in order of units."""
         return [self._engines[unit] for unit in sorted(self._engines)]
 
     def _keep(self, engines: Engines, time: str, answered: list[Prediction]) -> None:
         rul = {(each.unit, each.cycle): each.rul for each in answered}
+        self._seen.update(engines.units)
         for i, (unit, cycle) in enumerate(zip(engines.units, engines.cycles, strict=True)):
             known = self._engines.get(unit)
             if (known is not None and (known.time, known.cycle) >= (time, cycle)) or _rank(unit) > self._most_rank:
                 continue
             start, end = int(engines.offsets[i]), int(engines.offsets[i + 1])
-            rows = engines.raw[max(start, end - RECENT_ROWS) : end].copy()
+            rows = engines.raw[max(start, end - MOST_ROWS) : end].copy()
             self._engines[unit] = Engine(unit, time, cycle, rows, rul.get((unit, cycle)))
         if len(self._engines) > 2 * MOST_ENGINES:
             kept = sorted(self._engines, key=_rank)[:MOST_ENGINES]

@@ -15,13 +15,13 @@ from cmapss import COLUMNS
 from turbofan import outcome
 from turbofan.capture import Capture
 from turbofan.drift import Finding, Findings
+from turbofan.drift_predictions import PredictionFindings, cause, severity
 from turbofan.drift_summary import MIN_ROWS
 from turbofan.monitor_settings import Settings
 from turbofan.schema import SEVERE_SHARE, Problem
 from turbofan.standard import Standard
 from turbofan.traffic import Engine, Traffic, histories
 
-PredictionFindings = Any
 RUL = "rul"  # the feature name of the predictions
 DRIFT_CHECK = "baseline_drift_check"
 ENGINES_SHOWN = 20
@@ -60,14 +60,13 @@ class Drift:
 
     @property
     def cause(self) -> str | None:
-        """Predictions follow the inputs, so they are to blame only if these are as they should be."""
-        return self.inputs.cause or ("model" if self.is_violated else None)
+        """data, drift or model."""
+        return cause(self.inputs, self.predictions)
 
     @property
     def severity(self) -> str:
         """The worse of both."""
-        found = {self.inputs.severity, self.predictions.severity if self.predictions else outcome.NONE}
-        return max(found, key=(outcome.NONE, outcome.MODERATE, outcome.SEVERE).index)
+        return severity(self.inputs, self.predictions)
 
     @classmethod
     def find(cls, standard: Standard, engines: list[Engine]) -> Drift:
@@ -112,16 +111,16 @@ def judge(settings: Settings, standard: Standard, capture: Capture, traffic: Tra
     violations = _violations(problems, found)
     if not violations:
         return report | {"outcome": outcome.OK, "summary": _calm(report), "what_to_do": DO_NOTHING}
-    severity, cause = _weigh(problems, found)
+    weight, reason = _weigh(problems, found)
     columns = [problem.feature for problem in problems if problem.feature in COLUMNS]
     report["affected"]["sensors"] = list(dict.fromkeys(columns + report["affected"]["sensors"]))
     return report | {
         "outcome": outcome.VIOLATIONS,
         "violations": violations,
-        "severity": severity,
-        "cause": cause,
+        "severity": weight,
+        "cause": reason,
         "summary": _alarm(report, violations, lacking),
-        "what_to_do": DO[cause],
+        "what_to_do": DO[reason],
     }
 
 
@@ -149,6 +148,7 @@ def _frame(
             "duplicates": capture.duplicates,
         },
         "engines": len(engines),
+        "engines_seen": traffic.engines_seen,
         "rows": sum(len(engine.rows) for engine in engines),
         "min_engines": settings.min_engines,
         "severity": outcome.NONE,
@@ -229,7 +229,8 @@ def _describe(feature: Finding) -> str:
 
 
 def _describe_predictions(found: PredictionFindings) -> str:
-    return f"{_capital(found.what)}, PSI {found.psi:.2f} ({found.band}): {_limit(found)}."
+    psi = f", PSI {found.psi:.2f} ({found.band})" if found.psi is not None else ""
+    return f"{_capital(found.what)}{psi}: {_limit(found)}."
 
 
 def _limit(found: Finding | PredictionFindings) -> str:
