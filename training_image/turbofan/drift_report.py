@@ -199,7 +199,8 @@ def _quality_figures(report: Mapping[str, Any]) -> Element | None:
     numbers = [(name, "number") for name in ("In production", "Registered, same mix", "Threshold")]
     return _card(
         "In production against the registered model",
-        "Every engine weighs the same, however often it was asked about. Registered: the evaluation's errors in the "
+        "RMSE and mean error in cycles. Every engine weighs the same, however often it was asked about. "
+        "Registered: the evaluation's errors in the "
         "same mix of remaining life. Threshold: what whole engines drawn from them stay below.",
         _table([("Figure", ""), *numbers, ("", "bar"), ("Ratio", "number")], rows, axis=top),
     )
@@ -715,7 +716,8 @@ th.bar, td.bar { width: 320px; } .number { text-align: right; white-space: nowra
   vertical-align: -1px; }
 .axis { font-size: 12px; fill: #66717b; } .axis.strong { font-size: 14px; fill: #1b3a57; }
 .middle { text-anchor: middle; } .end { text-anchor: end; }
-code { font-size: 13px; white-space: nowrap; } tbody th { min-width: 70px; } footer { color: #66717b; font-size: 13.5px; padding: 6px 4px; max-width: 980px; }
+code { font-size: 13px; white-space: nowrap; } tbody th { min-width: 70px; }
+footer { color: #66717b; font-size: 13.5px; padding: 6px 4px; max-width: 980px; }
 @media print { @page { size: A4; margin: 12mm; } body { background: #fff; font-size: 12px; } main { padding: 0; }
   .card, .tile { border: 1px solid #d9dfe4; } .card { break-inside: avoid-page; padding: 12px 14px; }
   th.bar, td.bar { width: 200px; } }
