@@ -141,6 +141,9 @@ HOOKS = {
     "iam.evaluate_resource_policy": Hook(
         _IAM, "evaluate_resource_policy", ("doc", "ctx", "service", "named_only", "direct_only")
     ),
+    "iam.tag_context": Hook(
+        "ministack.core.iam_actions", "request_tag_context", ("service", "iam_action", "body", "params")
+    ),
     "iam.s3_context": Hook(
         "ministack.core.iam_actions", "s3_service_context", ("iam_action", "query_params", "path", "headers")
     ),
