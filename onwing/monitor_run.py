@@ -64,8 +64,12 @@ def judge(
     """Run it to its end; what it said of each variant. Raises OnwingError when the run failed."""
     arn = start(target, stack, fleet)
     ended = operations.wait(target, arn, timeout=timeout, interval=operations.POLL_SECONDS / 2)
-    operations.succeed(ended, "The next run tries the same windows again: `onwing drift run`. See `onwing alerts`.")
-    return ended, judged(target, stack, ended.output)
+    return ended, judged(target, stack, _succeeded(ended).output)
+
+
+def _succeeded(run: operations.Run) -> operations.Run:
+    todo = "The next run tries the same windows again: `onwing drift run`. See `onwing alerts`."
+    return operations.succeed(run, todo)
 
 
 def judged(target: Target, stack: Stack, output: Mapping[str, Any]) -> list[Judged]:
@@ -112,18 +116,29 @@ def run(context: Context, fleet: str | None, *, wait: bool, timeout: float | Non
         return Exit.OK
     with out.step(f"Judging what {f'{fleet} has' if fleet else 'the endpoints have'} captured"):
         ended, found = judge(target, stack, fleet, timeout=timeout)
-    code = exit_code(found)
-    out.document({"execution": ended.arn, "exit_code": int(code), "windows": found})
+    out.document({"execution": ended.arn, "exit_code": int(exit_code(found)), "windows": found})
+    return tell(context, found)
+
+
+def conclude(context: Context, ended: operations.Run) -> Exit:
+    """What came of a run that was followed by its name. Raises OnwingError when it failed."""
+    return tell(context, judged(context.target, context.stack, _succeeded(ended).output))
+
+
+def tell(context: Context, found: Sequence[Judged]) -> Exit:
+    """A line a window, and what to do next."""
+    out = context.out
     for item in found:
         out.line(line(item))
     if not found:
         out.line("No endpoint is monitored.")
     odd = next((item for item in found if item.exit_code != Exit.OK), None)
     if odd is not None and odd.window is not None and odd.window.report:
-        out.next(f"onwing drift report {odd.fleet}", f"onwing alerts --fleet {odd.fleet}")
+        quality = " --quality" if odd.kind != "data" else ""
+        out.next(f"onwing drift report {odd.fleet}{quality}", f"onwing alerts --fleet {odd.fleet}")
     else:
         out.next("onwing drift status")
-    return code
+    return exit_code(found)
 
 
 def line(item: Judged) -> str:

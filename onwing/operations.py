@@ -40,6 +40,7 @@ _EXIT = {
     ("recovery", "planned"): Exit.OK,
     ("recovery", "recovered"): Exit.OK,
     ("recovery", "intact"): Exit.OK,
+    ("monitoring", "succeeded"): Exit.OK,
 }
 
 

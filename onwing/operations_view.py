@@ -1,10 +1,10 @@
-"""Following a deployment, rollback, backup or recovery by its name, as `onwing watch` does."""
+"""Following a deployment, rollback, backup, recovery or run of monitoring by its name, as `onwing watch` does."""
 
 from __future__ import annotations
 
 from rich.markup import escape
 
-from onwing import operations, rollback, rollout_view, watch, watch_view
+from onwing import monitor_run, operations, rollback, rollout_view, watch, watch_view
 from onwing.command import Context
 from onwing.errors import Exit
 
@@ -30,6 +30,8 @@ def watch_run(context: Context, arn: str, *, interval: float, timeout: float | N
     ended = operations.look(target, arn)
     out.json_line({"event": "result", **ended.document()})
     out.line()
+    if ended.kind == "monitoring":
+        return monitor_run.conclude(context, ended)
     operations.succeed(ended, "See what serves: `onwing endpoints`.")
     if ended.kind == "rollback" and ended.outcome == "rolled_back":
         rollback.tell(context, ended)

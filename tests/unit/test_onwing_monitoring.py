@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.text import Text
 
-from onwing import alerts, alerts_view, monitor_run, monitoring, monitoring_view
+from onwing import alerts, alerts_view, monitor_run, monitoring, monitoring_view, operations, operations_view
 from onwing.errors import Exit, NotFound, OnwingError, UsageError
 from onwing.monitor_run import Judged
 from onwing.monitoring import Monitored
@@ -413,6 +413,24 @@ def test_the_run_is_started_for_its_fleet_followed_and_told(monkeypatch: pytest.
     said = text(context)
     assert "FD001 v7: violations, 40 engines" in said
     assert "onwing drift report FD001" in said
+
+
+def test_a_run_that_is_watched_by_its_name_ends_with_what_it_found() -> None:
+    arn = execution_of("monitoring", "FD001-20261123T080000-0a1b2c3d")
+    output = {"monitored": [{"endpoint": "onwing-FD001", "windows": [told("violations")]}]}
+    stepfunctions = FakeClient(
+        list_executions={"executions": [{"name": arn.rpartition(":")[2], "executionArn": arn, "startDate": at(0)}]},
+        describe_execution=description("SUCCEEDED", 5, executionArn=arn, output=json.dumps(output)),
+        get_execution_history={"events": []},
+    )
+    context = context_with(
+        stepfunctions=stepfunctions, **monitored_by((f"WINDOW#v7#{WINDOW['id']}", {"record": WINDOW}))
+    )
+    named = operations_view.find(context, "FD001-20261123T080000-0a1b2c3d")
+    assert named == arn
+    assert operations_view.watch_run(context, named, interval=1, timeout=None) is Exit.DRIFT
+    assert "FD001 v7: violations" in text(context)
+    assert operations.look(context.target, arn).exit_code is Exit.OK, "the run itself did what it was to do"
 
 
 def test_a_run_for_all_names_no_fleet_and_need_not_be_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
