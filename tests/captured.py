@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from cmapss import COLUMNS
 from turbofan import baseline
-from turbofan.drift import DriftBaseline
+from turbofan.drift import DriftBaseline, cut_ages
+from turbofan.drift_predictions import CUTS, PredictionBaseline
 from turbofan.features import engine_offsets
 
 from localcloud.serving.data_capture import Exchange, line
@@ -53,6 +54,17 @@ def baseline_files() -> dict[str, str]:
         "drift.json": DriftBaseline.fit(raw, engine_offsets(raw[:, 0])).to_dict(),
     }
     return {name: json.dumps(document) for name, document in documents.items()}
+
+
+@functools.cache
+def predictions_file() -> str:
+    """drift_predictions.json of the stub's model, as the evaluation job writes it."""
+    raw, _ = fleet()
+    offsets = engine_offsets(raw[:, 0])
+    ends = cut_ages(offsets, np.random.default_rng(1), CUTS)
+    rul = np.array([[predict(1, int(raw[end - 1, 1]), {}) for end in row] for row in ends])
+    inputs = DriftBaseline.from_dict(json.loads(baseline_files()["drift.json"]))
+    return json.dumps(PredictionBaseline.fit(inputs, raw, offsets, ends, rul).to_dict())
 
 
 def histories(count: int = ENGINES, first: int = 0) -> list[Array]:
@@ -140,6 +152,14 @@ def put_baseline(deployed: Deployed, fleet_name: str, dataset_version: str = DAT
             Bucket=deployed.outputs["BucketName"], Key=prefix + name, Body=content.encode()
         )
     return f"s3://{deployed.outputs['BucketName']}/{prefix}"
+
+
+def put_predictions_baseline(deployed: Deployed, package_arn: str) -> None:
+    """Upload the baseline of the stub's predictions beside a package's evaluation report."""
+    package = deployed.client("sagemaker").describe_model_package(ModelPackageName=package_arn)
+    bucket, key = package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"].removeprefix("s3://").split("/", 1)
+    key = f"{key.rsplit('/', 1)[0]}/drift_predictions.json"
+    deployed.client("s3").put_object(Bucket=bucket, Key=key, Body=predictions_file().encode())
 
 
 def put_capture(

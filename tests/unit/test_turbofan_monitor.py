@@ -357,6 +357,61 @@ def test_dropped_out_sensor_is_called_so(job: Monitor) -> None:
     assert report["cause"] == "data"
 
 
+# predictions
+
+
+@pytest.fixture
+def judged_model(job: Monitor) -> Monitor:
+    """A job that has the baseline of the model's predictions as well."""
+    folder = job.base / "processing/input/evaluation"
+    folder.mkdir()
+    (folder / "drift_predictions.json").write_text(captured.predictions_file())
+    (folder / "report.json").write_text('{"schema": 1, "metrics": {}}')
+    return job
+
+
+def test_predictions_as_at_release_are_ok(judged_model: Monitor) -> None:
+    judged_model.capture(captured.records(captured.histories(20)))
+    report = judged_model.judge()
+    assert report["outcome"] == "ok"
+    assert report["predictions"]["ratio"] < 1
+    assert report["predictions"]["mean"] == pytest.approx(report["predictions"]["baseline_mean"], abs=10)
+    assert report["drift"] == max(report["predictions"]["ratio"], report["features"][0]["ratio"])
+
+
+def test_biased_model_is_told_from_drift(judged_model: Monitor) -> None:
+    judged_model.capture(captured.records(captured.histories(20), behaviour={"offset": -40}))
+    report = judged_model.judge()
+    assert (report["outcome"], report["severity"], report["cause"]) == ("violations", "severe", "model")
+    [entry] = judged_model.violations
+    assert (entry["feature_name"], entry["constraint_check_type"]) == ("rul", "baseline_drift_check")
+    assert "cycles off" in entry["description"]
+    assert report["predictions"]["bias"] == pytest.approx(-40, abs=15)
+    assert report["drift"] == report["predictions"]["ratio"] > 1
+    assert report["affected"]["sensors"] == []
+    assert "roll back" in report["what_to_do"]
+
+
+def test_inputs_are_judged_where_answers_were_not_captured(judged_model: Monitor) -> None:
+    judged_model.capture(captured.records(captured.histories(20), modes=frozenset({"Input"})))
+    report = judged_model.judge()
+    assert (report["outcome"], report["predictions"], report["records"]["used"]) == ("ok", None, 20)
+
+
+def test_answers_without_requests_are_kept_but_judge_nothing(judged_model: Monitor) -> None:
+    judged_model.capture(captured.records(captured.histories(20), modes=frozenset({"Output"})))
+    assert judged_model.judge()["outcome"] == "insufficient"
+    [path] = (judged_model.outputs / "predictions").iterdir()
+    assert len(path.read_text().splitlines()) == 1 + 20
+
+
+def test_broken_baseline_of_predictions_fails_the_job(judged_model: Monitor) -> None:
+    path = judged_model.base / "processing/input/evaluation/drift_predictions.json"
+    path.write_text('{"kind": "drift-predictions", "schema": 1}')
+    assert judged_model.run("monitor", **ENVIRONMENT) == 1
+    assert "drift_predictions.json" in judged_model.message
+
+
 # insufficient
 
 
