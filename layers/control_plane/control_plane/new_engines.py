@@ -7,6 +7,7 @@ a history that nobody was trained on.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -26,17 +27,17 @@ def count(settings: Settings, newest: str, known: str) -> int | None:
     then the answer is None.
     """
     new, old = _histories(settings, newest), _histories(settings, known)
-    return None if new is None or old is None else len(new - old)
+    return None if new is None or old is None else (new - old).total()
 
 
-def _histories(settings: Settings, version: str) -> set[bytes] | None:
-    """A digest of each training engine's history; empty if there is no such version, None if it is too large."""
+def _histories(settings: Settings, version: str) -> Counter[bytes] | None:
+    """Digests of the training engines' histories; empty if there is no such version, None if it is too large."""
     manifest = _open(settings.bucket_name, f"{VERSIONS_PREFIX}{version}.json")
     if manifest is None:
-        return set()
+        return Counter()
     body = _open(settings.bucket_name, Manifest.model_validate_json(manifest.read()).pinned["train"])
     if body is None:
-        return set()
+        return Counter()
     engines: dict[bytes, Any] = {}
     rest = b""
     try:
@@ -48,7 +49,7 @@ def _histories(settings: Settings, version: str) -> set[bytes] | None:
     except StreamProblem:
         return None
     _add(engines, rest)
-    return {engine.digest() for engine in engines.values()}
+    return Counter(engine.digest() for engine in engines.values())
 
 
 def _add(engines: dict[bytes, Any], line: bytes) -> None:
