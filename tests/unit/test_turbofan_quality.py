@@ -328,7 +328,8 @@ def test_model_that_went_bad_lately_is_found_by_the_newest_engines(job: Job) -> 
     assert ratios["bias_newest"] > 1 > ratios["bias"]
     assert report["outcome"] == "violations"
     periods = report["quality"]["periods"]
-    assert periods[-1]["period"].startswith("2026-W")
+    assert (periods[0]["period"], periods[-1]["period"]) == ("2026-W36", "2027-W26")
+    assert "over the newest 20 of 300 engines" in report["summary"]
     assert periods[-1]["bias"] - periods[-1]["registered_bias"] > 10 > periods[0]["bias"]
 
 

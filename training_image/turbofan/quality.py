@@ -24,7 +24,7 @@ from turbofan import drift_report, metadata, outcome, scoring
 from turbofan.container import Paths, setting
 from turbofan.errors import InputError, SettingError
 from turbofan.features import Bools, Floats, Ints
-from turbofan.quality_check import LEVEL, Figure, Predictions, Registered
+from turbofan.quality_check import FIGURES, LEVEL, Figure, Predictions, Registered
 from turbofan.truth import Joined, Match, join
 
 MIN_ENGINES = 5
@@ -35,9 +35,14 @@ SEVERE_RATIO = 1.5
 # Predictions over more days are shown by ISO week.
 DAYS_SHOWN = 14
 BOOTSTRAPS = 200
-ENGINES_LISTED, NAMES_LISTED, PROBLEMS_LISTED = 300, 100, 100  # a state of the state machine holds 256 KiB
+ENGINES_LISTED, PERIODS_LISTED, NAMES_LISTED, PROBLEMS_LISTED = (
+    300,
+    104,
+    100,
+    100,
+)  # a state of the state machine holds 256 KiB
 NAMES_TOLD = 3
-WORDS = {"rmse": "RMSE", "bias": "mean error", "phm08": "PHM08 per engine"}
+WORDS = dict(zip(FIGURES, ("RMSE", "mean error", "PHM08 per engine"), strict=True))
 NEWEST = f" of the newest {RECENT_ENGINES} engines"
 
 
@@ -320,9 +325,12 @@ def _told(
             f"Upload the true RUL of engines that failed or were removed: onwing drift truth {settings.fleet} FILE.",
         )
     by_name = {feature["name"]: feature for feature in features}
-    rmse, bias = by_name["rmse"], by_name["bias"]
+    # Of the newest engines, if they alone are predicted worse.
+    is_recent = any(f["violated"] for f in features) and not any(by_name[name]["violated"] for name in FIGURES)
+    rmse, bias = (by_name[name + ("_newest" if is_recent else "")] for name in ("rmse", "bias"))
+    judged = f"the newest {RECENT_ENGINES} of {engines} engines" if is_recent else f"{engines} engines"
     figures = (
-        f"RMSE {rmse['value']:.1f} cycles over {engines} engines (registered {rmse['registered']:.1f} in the same mix "
+        f"RMSE {rmse['value']:.1f} cycles over {judged} (registered {rmse['registered']:.1f} in the same mix "
         f"of remaining life, threshold {rmse['threshold']:.1f}), mean error {bias['value']:+.1f} "
         f"(registered {bias['registered']:+.1f})"
     )
@@ -403,7 +411,7 @@ def _periods(registered: Registered, compared: Sample) -> list[dict[str, Any]]:
     by_week = (max(times) - min(times)).days > DAYS_SHOWN
     labels = np.array([_week(time) if by_week else time.date().isoformat() for time in times])
     rows = []
-    for label in np.unique(labels):
+    for label in np.unique(labels)[-PERIODS_LISTED:]:
         part = compared.where(labels == label)
         found, expected = registered.measure(part.predictions), registered.expected(part.predictions)
         rows.append(
@@ -411,8 +419,8 @@ def _periods(registered: Registered, compared: Sample) -> list[dict[str, Any]]:
                 "period": str(label),
                 "engines": part.predictions.engines,
                 "predictions": len(part.times),
-                **{name: _json(value) for name, value in zip(("rmse", "bias", "phm08"), found, strict=True)},
-                **{f"registered_{n}": _json(v) for n, v in zip(("rmse", "bias", "phm08"), expected, strict=True)},
+                **{name: _json(value) for name, value in zip(FIGURES, found, strict=True)},
+                **{f"registered_{n}": _json(v) for n, v in zip(FIGURES, expected, strict=True)},
             }
         )
     return rows
