@@ -27,8 +27,9 @@ from onwing.target import Target
 from onwing.traffic import Replay
 
 ENGINES, REPORTS, RATE = 40, 2, 20.0
-# As if the probe of one temperature had been exchanged in the whole fleet, and the new type read higher.
-SCENARIO, SENSORS, SIZE = "bias", ("s4",), 1.5
+# As if the probe of one temperature had been exchanged in the whole fleet, and the new type read higher: 5 °R in FD001.
+# Small enough that nothing drastic follows from one window.
+SCENARIO, SENSORS, SIZE = "bias", ("s4",), 0.6
 WHAT = "since an overhaul of the fleet, "
 SETTLED_SECONDS = 3.5  # a little more than there is between two deliveries of the embedded cloud
 DELIVERY_TIMEOUT = 60.0  # for the capture of what was sent
