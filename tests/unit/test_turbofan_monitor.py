@@ -233,6 +233,23 @@ def test_wrong_unit_is_named_once_for_each_sensor(job: Monitor) -> None:
     assert "retraining" in report["what_to_do"]
 
 
+def test_one_engine_of_many_that_reports_in_another_unit_is_found(job: Monitor) -> None:
+    engines = captured.histories(60)
+    shortest = min(range(60), key=lambda i: len(engines[i]))
+    engines[shortest : shortest + 1] = captured.in_kelvin(engines[shortest : shortest + 1], "s2")
+    job.capture(captured.records(engines))
+    report = job.judge()
+    assert (report["outcome"], report["severity"], report["cause"]) == ("violations", "moderate", "data")
+    assert f"(engine {int(engines[shortest][0, 0])})" in job.found("s2")["description"]
+
+
+def test_single_glitch_is_no_violation(job: Monitor) -> None:
+    engines = captured.histories(60)
+    engines[0][3, 6] = 0.0
+    job.capture(captured.records(engines))
+    assert job.judge()["outcome"] == "ok"
+
+
 def test_broken_input_is_judged_however_few_engines_there_are(job: Monitor) -> None:
     job.capture(captured.records(captured.in_kelvin(captured.histories(2), "s2")))
     report = job.judge()

@@ -20,13 +20,15 @@ from cmapss import COLUMNS, MEASUREMENTS, Column
 
 from turbofan.capture import Body
 from turbofan.errors import InputError
-from turbofan.features import CYCLE, FIRST_SETTING, UNIT, Floats
+from turbofan.features import CYCLE, FIRST_SETTING, UNIT, Bools, Floats
 from turbofan.outcome import violation
 from turbofan.serving.bodies import CSV, JSON, WIDTH, Engines, RequestError, read
 
 MISSING_COLUMNS, EXTRA_COLUMNS, REQUEST = "Missing columns", "Extra columns", "Request"
-# Of the rows. No row of the eight C-MAPSS files is outside the plausible ranges, so one in a hundred is no accident.
-OUTSIDE_SHARE = 0.01
+# No row of the eight C-MAPSS files is outside the plausible ranges: one in a hundred is no accident, and neither is one
+# engine of which half the rows are.
+OUTSIDE_SHARE, OUTSIDE_HISTORY = 0.01, 0.5
+UNITS_NAMED = 5
 SEVERE_SHARE = 0.1  # of requests, values or rows that are wrong
 _NO_VALUE = frozenset({"", "nan", "+nan", "-nan", "null", "none", "na", "n/a"})
 _SEQUENCES = {"unit_sequence": "unit", "cycle_sequence": "cycle"}
@@ -138,7 +140,7 @@ class SchemaCheck:
             self._diagnose(body, error)
             return None
         self._values += len(engines.raw)
-        self._take_rows(engines.raw[:, FIRST_SETTING:])
+        self._take_rows(engines)
         return engines
 
     def problems(self) -> list[Problem]:
@@ -166,12 +168,13 @@ class SchemaCheck:
         constraint = self._constraints.columns.get(column.name)
         return constraint is not None and constraint.is_non_negative
 
-    def _take_rows(self, values: Floats) -> None:
-        """Compare measurements (n, 24) with the ranges."""
+    def _take_rows(self, engines: Engines) -> None:
+        """Compare the measurements with their ranges."""
+        values = engines.raw[:, FIRST_SETTING:]
         self.rows += len(values)
         outside = (values < self._low) | (values > self._high)
         for column in np.flatnonzero(outside.any(axis=0)).tolist():
-            self._outside[column].take(values[outside[:, column], column])
+            self._outside[column].take(values[:, column], outside[:, column], engines)
 
     def _diagnose(self, body: Body, error: RequestError) -> None:
         """Look leniently at a request that cannot be answered: for all that is wrong with it, not the first alone."""
@@ -250,11 +253,9 @@ class SchemaCheck:
     def _range_problems(self) -> Iterable[Problem]:
         for column, outside, low, high in zip(MEASUREMENTS, self._outside, self._low, self._high, strict=True):
             share = outside.count / self.rows if self.rows else 0.0
-            if share > OUTSIDE_SHARE:
-                where = f"in {share:.1%} of the rows"
-                yield Problem(
-                    column.name, "baseline_drift_check", outside.describe(where, float(low), float(high)), share
-                )
+            if share > OUTSIDE_SHARE or outside.is_history:
+                text = outside.describe(f"in {_percent(share)} of the rows", float(low), float(high))
+                yield Problem(column.name, "baseline_drift_check", text, share)
 
     def _other_problems(self) -> Iterable[Problem]:
         for code, (count, error) in self._others.items():
@@ -276,9 +277,16 @@ class _Outside:
         self._low, self._high = low - margin, high + margin
         self._fits = np.zeros(len(self._units), dtype=np.int64)
         self.count = self._zeros = 0
+        self.is_history = False  # at least half the rows of some engine
+        self._engines: set[int] = set()
         self._least, self._most = math.inf, -math.inf
 
-    def take(self, values: Floats) -> None:
+    def take(self, column: Floats, outside: Bools, engines: Engines) -> None:
+        """All values of the column in a request (n,), and which of them are outside."""
+        counts = np.add.reduceat(outside, engines.offsets[:-1], dtype=np.int64)
+        self.is_history |= bool((counts >= OUTSIDE_HISTORY * np.diff(engines.offsets)).any())
+        self._engines.update(unit for unit, count in zip(engines.units, counts.tolist(), strict=True) if count)
+        values = column[outside]
         self.count += len(values)
         self._zeros += int((values == 0).sum())
         self._least, self._most = min(self._least, float(values.min())), max(self._most, float(values.max()))
@@ -290,8 +298,12 @@ class _Outside:
     def describe(self, where: str, low: float, high: float) -> str:
         """One or two sentences; `where` says how many rows it is about."""
         column = self._column
-        name = f"{column.name} ({column.quantity})"
+        name = f"{column.quantity[:1].upper()}{column.quantity[1:]},"
         unit = f" {column.unit}" if column.unit else ""
+        named = ", ".join(map(str, sorted(self._engines)[:UNITS_NAMED]))
+        more = f" and {len(self._engines) - UNITS_NAMED} more" if len(self._engines) > UNITS_NAMED else ""
+        where = f"{where} (engine{'s' if len(self._engines) > 1 else ''} {named}{more})"
+        values = f"{self._least:g} to {self._most:g}"
         if self._zeros >= _SURE_SHARE * self.count:
             return f"{name} reads 0 {where}: the sensor or its line has dropped out."
         best = int(self._fits.argmax()) if len(self._fits) else -1
@@ -300,10 +312,15 @@ class _Outside:
             plus = f" and add {offset:g}" if offset else ""
             times = f"multiply by {factor:.5g}{plus}" if factor != 1 else f"add {offset:g}"
             return (
-                f"{name} comes in {other} instead of {column.unit} {where} ({self._least:g} to {self._most:g}): "
-                f"have the sender convert it ({times})."
+                f"{name} comes in {other} instead of {column.unit} {where}, values {values}: have the sender convert "
+                f"it ({times})."
             )
-        return f"{name} is outside {low:g} to {high:g}{unit} {where}: {self._least:g} to {self._most:g}."
+        return f"{name} is outside {low:g} to {high:g}{unit} {where}: values {values}."
+
+
+def _percent(share: float) -> str:
+    """A share that is more than nothing, never rounded down to it."""
+    return f"{max(share * 100, 0.001):.3g}%"
 
 
 def _below(share: float) -> str:
