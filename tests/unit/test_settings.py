@@ -6,19 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 from control_plane.errors import SettingsError
-from control_plane.settings import load_deployment_settings, load_settings
+from control_plane.settings import load_deployment_settings, load_settings, load_violation_settings
 
 ARN = "arn:aws:states:us-east-1:123456789012:stateMachine:onwing"
 
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    for load in (load_settings, load_deployment_settings):
+    for load in (load_settings, load_deployment_settings, load_violation_settings):
         load.cache_clear()
     monkeypatch.setenv("DEPLOYMENT_STATE_MACHINE_ARN", f"{ARN}-deployment")
     monkeypatch.setenv("ROLLBACK_STATE_MACHINE_ARN", f"{ARN}-rollback")
     yield monkeypatch
-    for load in (load_settings, load_deployment_settings):
+    for load in (load_settings, load_deployment_settings, load_violation_settings):
         load.cache_clear()
 
 
@@ -53,3 +53,26 @@ def test_all_missing_settings_are_named_at_once(environment: pytest.MonkeyPatch)
 
     with pytest.raises(SettingsError, match=r"DEPLOYMENT_STATE_MACHINE_ARN.*ROLLBACK_STATE_MACHINE_ARN"):
         load_deployment_settings()
+
+
+def test_violation_settings_are_read_from_the_environments_text(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("VIOLATION_WINDOWS", "3")
+    environment.setenv("VIOLATION_ACTIONS", "retrain")
+
+    found = load_violation_settings()
+
+    assert (found.violation_windows, found.violation_actions) == (3, {"retrain"})
+
+
+@pytest.mark.parametrize(
+    ("text", "actions"), [("none", set()), ("", set()), ("rollback, retrain", {"rollback", "retrain"})]
+)
+def test_violation_actions_may_be_none_or_both(environment: pytest.MonkeyPatch, text: str, actions: set[str]) -> None:
+    environment.setenv("VIOLATION_ACTIONS", text)
+    assert load_violation_settings().violation_actions == actions
+
+
+def test_violation_action_that_is_none_is_named(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("VIOLATION_ACTIONS", "rollback,page")
+    with pytest.raises(SettingsError, match="VIOLATION_ACTIONS"):
+        load_violation_settings()

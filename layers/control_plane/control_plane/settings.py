@@ -96,7 +96,8 @@ class ViolationSettings(BaseModel):
 
     violation_windows: int = Field(default=2, ge=1, description="consecutive windows before anything drastic")
     violation_actions: frozenset[Literal["rollback", "retrain"]] = Field(
-        default=frozenset({"rollback", "retrain"}), description="done without a person; text such as rollback,retrain"
+        default=frozenset({"rollback", "retrain"}),
+        description="done without a person; text such as rollback,retrain or none",
     )
     rollback_window_seconds: int = Field(
         default=86400, ge=0, description="how long after a promotion the predecessor is the better guess"
@@ -107,7 +108,9 @@ class ViolationSettings(BaseModel):
     @field_validator("violation_actions", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return [part.strip() for part in value.split(",") if part.strip() not in ("", "none")]
 
 
 class ReconcileSettings(BaseModel):
