@@ -296,6 +296,28 @@ def test_package_that_the_control_plane_rejected_is_not_deployed_again(world: Wo
     assert len(world.executions(world.stack.deploying.deployment_state_machine_arn)) == 1
 
 
+def test_deployment_that_is_just_rejecting_its_package_is_not_disturbed(world: World) -> None:
+    """The record says Rejected first, the registry a moment later."""
+    world.sagemaker.register("FD001", "Approved")
+    world.run()
+    [execution] = world.executions(world.stack.deploying.deployment_state_machine_arn)
+    world.put("LOCK", owner=execution["executionArn"], since=NOW)
+    world.put("APPROVAL#000001", status="Rejected")
+
+    assert world.run().findings == []
+
+
+def test_approval_that_was_lost_while_another_package_is_deployed_waits_for_its_turn(world: World) -> None:
+    world.sagemaker.register("FD001", "Approved")
+    world.run()
+    [execution] = world.executions(world.stack.deploying.deployment_state_machine_arn)
+    world.put("LOCK", owner=execution["executionArn"], since=NOW)
+    world.sagemaker.register("FD001", "Approved")
+
+    assert world.only().where == "FD001 v2"
+    assert len(world.executions(world.stack.deploying.deployment_state_machine_arn)) == 2
+
+
 def test_packages_that_wait_or_were_rejected_before_anything_are_no_loss(world: World) -> None:
     world.sagemaker.register("FD001", "PendingManualApproval")
     world.sagemaker.register("FD001", "Rejected")
@@ -604,6 +626,17 @@ def test_endpoint_without_data_capture_is_reported(world: World) -> None:
     world.sagemaker.endpoints["onwing-FD001"]["DataCaptureConfig"] = {}
 
     assert world.only().what == "capture"
+
+
+def test_endpoint_of_a_deployment_that_runs_lacks_what_comes_later(world: World) -> None:
+    world.sagemaker.serve("FD001", "onwing-FD001-v1-0123abcd", {"v1": 1}, DataCaptureConfig={})
+    arn = world.start(world.stack.deploying.deployment_state_machine_arn, "FD001-v1-1")
+    world.put("LOCK", owner=arn, since=NOW)
+
+    result = world.run()
+
+    assert result.findings == []
+    assert whole_of(result).percent == 0
 
 
 # --- alarms ---

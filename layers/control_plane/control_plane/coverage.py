@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from control_plane import clients, endpoint_alarms, inventory
-from control_plane.inventory import Endpoint, Record
-from control_plane.schedules import Schedule
+from control_plane import clients, endpoint_alarms
+from control_plane.inventory import Endpoint, Inventory, Record
 from control_plane.settings import Settings
 
 # In all of these the endpoint answers requests: while it is updated by its old servers.
@@ -40,28 +39,21 @@ class Coverage(BaseModel):
     endpoints: list[EndpointCoverage]
 
 
-def measure(settings: Settings, schedule: Schedule, endpoints: list[Endpoint] | None = None) -> Coverage:
-    """Look at every endpoint of the project that serves. Where nothing serves, nothing is uncovered: 100 %.
-
-    Args:
-        schedule: of monitoring.
-        endpoints: of the project, if the caller has listed them.
-    """
-    listed = inventory.list_endpoints(settings.project_name) if endpoints is None else endpoints
-    serving = [endpoint for endpoint in listed if endpoint.status in SERVING]
-    alarms = {alarm["AlarmName"] for alarm in inventory.list_alarms(f"{settings.project_name}-")} if serving else set()
-    found = [_look_at(settings, endpoint, schedule, alarms) for endpoint in serving]
+def measure(settings: Settings, seen: Inventory) -> Coverage:
+    """Look at every endpoint of the project that serves. Where nothing serves, nothing is uncovered: 100 %."""
+    serving = [endpoint for endpoint in seen.endpoints.values() if endpoint.status in SERVING]
+    found = [_look_at(settings, seen, endpoint) for endpoint in serving]
     covered = sum(each.covered for each in found)
     return Coverage(percent=round(100 * covered / len(found), 1) if found else 100.0, endpoints=found)
 
 
-def _look_at(settings: Settings, endpoint: Endpoint, schedule: Schedule, alarms: set[str]) -> EndpointCoverage:
+def _look_at(settings: Settings, seen: Inventory, endpoint: Endpoint) -> EndpointCoverage:
     described: Any = clients.sagemaker().describe_endpoint(EndpointName=endpoint.name)
-    record = inventory.read_record(settings.table_name, endpoint.fleet)
+    record = seen.record(endpoint.fleet)
     checks = [
         _capture(described),
-        Check(check="schedule", passed=schedule.is_on, message=schedule.message),
-        _alarms(endpoint, described, alarms),
+        Check(check="schedule", passed=seen.monitoring.is_on, message=seen.monitoring.message),
+        _alarms(endpoint, described, {alarm["AlarmName"] for alarm in seen.alarms}),
         _baseline(settings.bucket_name, endpoint.fleet, record),
         _monitored(record),
     ]

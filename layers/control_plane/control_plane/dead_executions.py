@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from control_plane import clients, datasets, executions, inventory, schedules, training
+from control_plane import clients, datasets, executions, inventory, training
 from control_plane.datasets import fleet_key
 from control_plane.errors import ControlPlaneError, DatasetNotFoundError
 from control_plane.executions import Execution
@@ -168,7 +168,7 @@ def _check_lock(scope: Scope, fleet: str, record: Record) -> Iterator[Finding]:
 
 def check_claims(scope: Scope, seen: Inventory, fleet: str) -> Iterator[Finding]:
     """Windows that an execution of monitoring had claimed when it died, and that no later one has taken over."""
-    period = schedules.read(schedules.monitoring(scope.settings.project_name)).period
+    period = seen.monitoring.period
     for item in inventory.read_items(scope.settings.table_name, fleet, "MONITOR#"):
         claim = json.loads(item.get("claim") or "null")
         if not claim or "execution" not in claim:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from control_plane import clients, coverage, endpoint_alarms, endpoints
+from control_plane import clients, coverage, endpoint_alarms, endpoints, schedules
 from control_plane.findings import Finding, Scope
 from control_plane.inventory import Inventory, Record
-from control_plane.schedules import Schedule
 
 NAMES_AT_MOST = 10
 
@@ -65,9 +64,11 @@ def check_alarms(scope: Scope, seen: Inventory, fleet: str) -> Iterator[Finding]
     yield scope.settle(finding, put)
 
 
-def check_coverage(scope: Scope, measured: coverage.Coverage) -> Iterator[Finding]:
+def check_coverage(seen: Inventory, measured: coverage.Coverage) -> Iterator[Finding]:
     """What is missing for an endpoint to be watched that no other comparison makes or names."""
     for endpoint in measured.endpoints:
+        if endpoint.covered or seen.record(endpoint.fleet).is_changing:
+            continue  # a deployment is not done before its last step
         todo = {
             "capture": f"approve a package (onwing models --fleet {endpoint.fleet}): a deployment turns capture on",
             "baseline": f"onwing train --fleet {endpoint.fleet} --again writes one with its package",
@@ -83,18 +84,23 @@ def check_coverage(scope: Scope, measured: coverage.Coverage) -> Iterator[Findin
                 )
 
 
-def check_schedules(scope: Scope, found: list[Schedule], expected: dict[str, str]) -> Iterator[Finding]:
+def check_schedules(scope: Scope, seen: Inventory) -> Iterator[Finding]:
     """Schedules that are missing, or on or off against the stack's parameters."""
-    for schedule in found:
-        wanted = expected[schedule.name]
-        if schedule.state == "MISSING":
+    expected = schedules.expected(
+        scope.settings.project_name,
+        monitoring_state=scope.reconciling.monitoring_schedule,
+        others=scope.reconciling.schedules,
+    )
+    for name, wanted in expected.items():
+        state = schedules.read(name).state
+        if state == "MISSING":
             problem, action = "the schedule is missing", "onwing deploy makes it again"
-        elif schedule.state != wanted:
-            problem = f"the schedule is {schedule.state}, but the stack's parameter says {wanted}"
+        elif state != wanted:
+            problem = f"the schedule is {state}, but the stack's parameter says {wanted}"
             action = "onwing deploy, with the parameter as you want it to be"
         else:
             continue
-        yield Finding(what="schedule", where=schedule.name, problem=problem, action=action)
+        yield Finding(what="schedule", where=name, problem=problem, action=action)
 
 
 def check_orphans(scope: Scope, seen: Inventory) -> Iterator[Finding]:

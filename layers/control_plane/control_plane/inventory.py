@@ -10,8 +10,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from control_plane import clients, datasets, executions
+from control_plane import clients, datasets, executions, schedules
 from control_plane.datasets import fleet_key
+from control_plane.schedules import Schedule
 
 FLEET = re.compile(r"[A-Za-z0-9]{1,10}")
 PAGE = 100  # SageMaker's largest
@@ -96,6 +97,11 @@ class Inventory:
             .paginate(NameContains=f"{self.project}-", PaginationConfig={"PageSize": PAGE})
         )
         return {each["EndpointConfigName"]: each["CreationTime"] for page in pages for each in page["EndpointConfigs"]}
+
+    @cached_property
+    def monitoring(self) -> Schedule:
+        """The schedule of monitoring."""
+        return schedules.read(schedules.monitoring(self.project))
 
     def record(self, fleet: str) -> Record:
         """What the control table says of a fleet's endpoint at this moment."""

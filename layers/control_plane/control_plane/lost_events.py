@@ -39,22 +39,27 @@ class NotRepairedError(ControlPlaneError):
 
 def check_approvals(scope: Scope, seen: Inventory, fleet: str) -> Iterator[Finding]:
     """Packages whose approval status is another than the one acted upon last, or whose approval was left half-way."""
-    record = seen.record(fleet)
-    if record.is_changing:
-        return  # a deployment rejects its package in two steps, the record first
-    unknown = fleet in seen.endpoints and record.champion is None
+    if fleet not in seen.groups:
+        return
+    record, table = seen.record(fleet), scope.settings.table_name
+    changing = record.is_changing
+    unknown = fleet in seen.endpoints and record.champion is None and not changing
+    items = {item["sk"]: item for item in inventory.read_items(table, fleet, "APPROVAL#")}
     lost: list[tuple[datetime, dict[str, Any], Approval]] = []
-    for arn, status in _list_packages(scope.settings.project_name, fleet) if fleet in seen.groups else []:
+    for arn, status in _list_packages(scope.settings.project_name, fleet):
         package = Package(fleet, int(arn.rsplit("/", 1)[1]), arn)
-        acted = approval_records.read(scope.settings.table_name, package)
-        half_way = acted.state == "refusing" or (acted.state == "starting" and status == acted.status == "Approved")
-        if (status == acted.status and not half_way) or (acted.status is None and status != "Approved"):
+        item = items.get(package.key["sk"]["S"], {})
+        told, state = item.get("status"), item.get("state")
+        half_way = state == "refusing" or (state == "starting" and status == told == "Approved")
+        if (status == told and not half_way) or (told is None and status != "Approved"):
             continue
+        if changing and (told, status) == ("Rejected", "Approved"):
+            continue  # a deployment rejects its package in two steps, the record first
         described: dict[str, Any] = dict(clients.sagemaker().describe_model_package(ModelPackageName=arn))
         modified = described.get("LastModifiedTime") or described["CreationTime"]
         if described["ModelApprovalStatus"] == status and scope.is_old(modified):
-            lost.append((modified, described, acted))
-    for modified, described, acted in sorted(lost, key=lambda each: each[0]):  # the newest approval wins in the end
+            lost.append((modified, described, approval_records.read(table, package)))
+    for modified, described, acted in sorted(lost, key=lambda each: each[0]):  # so that the newest approval wins
         yield _settle_package(scope, fleet, modified, described, acted, unknown=unknown)
 
 

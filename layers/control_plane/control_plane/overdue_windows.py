@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from control_plane import coverage, inventory
 from control_plane.findings import Finding, Scope, moment
 from control_plane.inventory import Inventory
-from control_plane.schedules import Schedule
 
 PERIODS = 3
 
 
-def check_windows(scope: Scope, seen: Inventory, schedule: Schedule, fleet: str) -> Iterator[Finding]:
+def check_windows(scope: Scope, seen: Inventory, fleet: str) -> Iterator[Finding]:
     """The champion's last window, or the last look at its open one, is more than three periods of the schedule ago."""
-    endpoint, record = seen.endpoints.get(fleet), seen.record(fleet)
+    endpoint, record, schedule = seen.endpoints.get(fleet), seen.record(fleet), seen.monitoring
     if not schedule.is_on or schedule.period is None or not record.monitored or record.champion is None:
         return
     if endpoint is None or endpoint.status not in coverage.SERVING:

@@ -20,7 +20,6 @@ from control_plane import (
     endpoint_state,
     lost_events,
     overdue_windows,
-    schedules,
 )
 from control_plane.coverage import Coverage
 from control_plane.findings import Finding, Scope
@@ -38,6 +37,7 @@ OF_FLEETS: tuple[Callable[[Scope, Inventory, str], Iterator[Finding]], ...] = (
     endpoint_state.check_endpoint,
     endpoint_state.check_alarms,
     dead_executions.check_claims,
+    overdue_windows.check_windows,
 )
 
 
@@ -70,8 +70,7 @@ def reconcile(
     With `coverage_only` what AWS refuses is raised; otherwise it is a finding.
     """
     if request.coverage_only:
-        schedule = schedules.read(schedules.monitoring(settings.project_name))
-        return Reconciliation(coverage=coverage.measure(settings, schedule), findings=[])
+        return Reconciliation(coverage=coverage.measure(settings, _inventory(settings)), findings=[])
     scope = Scope(
         settings=settings,
         deploying=deploying,
@@ -81,21 +80,24 @@ def reconcile(
         grace=timedelta(seconds=request.grace_seconds),
         repair=not request.report_only,
     )
-    seen = Inventory(settings.project_name, settings.table_name)
+    seen = _inventory(settings)
     findings: list[Finding] = []
-    findings += _collect("schedules", lambda: _check_schedules(scope))
+    findings += _collect("schedules", lambda: endpoint_state.check_schedules(scope, seen))
     findings += _collect("uploads", lambda: lost_events.check_uploads(scope, seen))
     for fleet in _fleets(seen, findings):
         for check in OF_FLEETS:
             findings += _collect(f"{check.__name__} of {fleet}", partial(check, scope, seen, fleet))
-        findings += _collect(f"windows of {fleet}", partial(_check_windows, scope, seen, fleet))
     findings += _collect("violations", lambda: lost_events.check_violations(scope, seen))
     findings += _collect("orphans", lambda: endpoint_state.check_orphans(scope, seen))
     measured: list[Coverage] = []
-    findings += _collect("coverage", lambda: _check_coverage(scope, measured))
+    findings += _collect("coverage", lambda: _check_coverage(scope, seen, measured))
     if findings and scope.repair:
         _alert(settings, findings)
     return Reconciliation(coverage=measured[0] if measured else None, findings=findings)
+
+
+def _inventory(settings: Settings) -> Inventory:
+    return Inventory(settings.project_name, settings.table_name)
 
 
 def _collect(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
@@ -126,26 +128,10 @@ def _fleets(seen: Inventory, findings: list[Finding]) -> list[str]:
     return fleets
 
 
-def _check_schedules(scope: Scope) -> Iterator[Finding]:
-    expected = schedules.expected(
-        scope.settings.project_name,
-        monitoring_state=scope.reconciling.monitoring_schedule,
-        others=scope.reconciling.schedules,
-    )
-    for name in expected:
-        yield from endpoint_state.check_schedules(scope, [schedules.read(name)], dict(expected))
-
-
-def _check_windows(scope: Scope, seen: Inventory, fleet: str) -> Iterator[Finding]:
-    schedule = schedules.read(schedules.monitoring(scope.settings.project_name))
-    yield from overdue_windows.check_windows(scope, seen, schedule, fleet)
-
-
-def _check_coverage(scope: Scope, measured: list[Coverage]) -> Iterator[Finding]:
-    """Measured last: what was repaired counts as being there."""
-    schedule = schedules.read(schedules.monitoring(scope.settings.project_name))
-    measured.append(coverage.measure(scope.settings, schedule))
-    yield from endpoint_state.check_coverage(scope, measured[0])
+def _check_coverage(scope: Scope, seen: Inventory, measured: list[Coverage]) -> Iterator[Finding]:
+    """Measured last and looked at anew: what was repaired counts as being there."""
+    measured.append(coverage.measure(scope.settings, _inventory(scope.settings)))
+    yield from endpoint_state.check_coverage(seen, measured[0])
 
 
 def _alert(settings: Settings, findings: list[Finding]) -> None:
