@@ -1,6 +1,7 @@
 """Model Monitor over real captured traffic of a small endpoint, by a container of one's own."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from localcloud.testing import Cloud, wait_for
+from localcloud.testing import localcloud as running_localcloud
 
 from .localcloud_requests import RESOURCES, ROLE, unique
 from .roles import acting, allow, refused
@@ -197,3 +199,37 @@ def test_a_stack_has_a_schedule_and_its_definition(localcloud: Cloud, bucket: st
     request = {"NameContains": name}
     wait_for(lambda: not sagemaker.list_monitoring_schedules(**request)["MonitoringScheduleSummaries"], 60)
     wait_for(lambda: not sagemaker.list_data_quality_job_definitions(**request)["JobDefinitionSummaries"], 60)
+
+
+def test_schedules_and_their_history_outlast_a_kill(tmp_path: Path) -> None:
+    images = [Path(__file__).parent / "localcloud_images/stub.toml"]
+    with running_localcloud(tmp_path / "localcloud", images=images, keep=True) as cloud:
+        cloud.role("job-role")
+        s3, sagemaker = cloud.client("s3"), cloud.client("sagemaker")
+        s3.create_bucket(Bucket="kept-bucket")
+        served = config(
+            cloud, variant("v", model(cloud, "kept-bucket")), DataCaptureConfig=capturing("kept-bucket", "captured")
+        )
+        name = endpoint(cloud, served)
+        inline = definition("kept-bucket", name)
+        for schedule, timing in (("hourly", {"ScheduleExpression": "cron(0 * ? * * *)"}), ("once", LAST_HOUR)):
+            sagemaker.create_monitoring_schedule(
+                MonitoringScheduleName=schedule,
+                MonitoringScheduleConfig={"ScheduleConfig": timing, "MonitoringJobDefinition": inline},
+                Tags=[{"Key": "team", "Value": "turbines"}],
+            )
+        execution = executed(cloud, "once")
+        assert execution["FailureReason"] == "Job inputs had no data"
+        sagemaker.stop_monitoring_schedule(MonitoringScheduleName="once")
+        before = sagemaker.describe_monitoring_schedule(MonitoringScheduleName="hourly")
+        time.sleep(4)  # a snapshot is at most 2 s old
+        cloud.kill()
+        cloud.start_again()
+        sagemaker = cloud.client("sagemaker")
+        after = sagemaker.describe_monitoring_schedule(MonitoringScheduleName="hourly")
+        assert {**after, "ResponseMetadata": 0} == {**before, "ResponseMetadata": 0}
+        assert executed(cloud, "once") == execution
+        tags = sagemaker.list_tags(ResourceArn=after["MonitoringScheduleArn"])["Tags"]
+        assert tags == [{"Key": "team", "Value": "turbines"}]
+        stopped = sagemaker.list_monitoring_schedules(StatusEquals="Stopped")["MonitoringScheduleSummaries"]
+        assert [each["MonitoringScheduleName"] for each in stopped] == ["once"]
