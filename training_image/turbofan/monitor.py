@@ -31,7 +31,7 @@ from turbofan.traffic import Traffic, histories
 from turbofan.verdict import judge
 
 PREDICTIONS_HEADER = ("unit", "cycle", "rul", "time", "event_id")
-DISTRIBUTIONS_SHOWN = 6
+DISTRIBUTIONS_SHOWN, BINS = 6, 30
 
 
 def monitor(paths: Paths) -> None:
@@ -93,16 +93,17 @@ def distributions(report: dict[str, Any], standard: Standard, raw: Floats) -> li
 
 
 def _distribution(name: str, unit: str, buckets: list[dict[str, float]], values: Floats) -> drift_report.Distribution:
-    edges = [buckets[0]["lower_bound"], *(bucket["upper_bound"] for bucket in buckets)]
-    counts = [bucket["count"] for bucket in buckets]
-    if edges[0] == edges[-1]:  # a column that stood still
-        edges = [edges[0], float(np.nextafter(edges[0], np.inf))]
-    if (low := float(values.min())) < edges[0]:
-        edges, counts = [low, *edges], [0.0, *counts]
-    if (high := float(values.max())) > edges[-1]:
-        edges, counts = [*edges, high], [*counts, 0.0]
-    window = np.histogram(values, bins=edges)[0].tolist()
-    return drift_report.Distribution(name, edges, counts, window, f"{name}, {unit}" if unit else name)
+    """Both in the same bins, which cover both; the baseline's buckets are spread evenly over them."""
+    bounds = np.array([buckets[0]["lower_bound"], *(bucket["upper_bound"] for bucket in buckets)])
+    if bounds[0] == bounds[-1]:  # a column that stood still
+        bounds[-1] = np.nextafter(bounds[0], np.inf)
+    below = np.cumsum([0.0, *(bucket["count"] for bucket in buckets)])
+    low, high = min(bounds[0], values.min()), max(bounds[-1], values.max())
+    edges = np.linspace(low, high if high - low > 1e-6 * abs(high) else low + 1.0, BINS + 1)
+    baseline_counts = np.diff(np.interp(edges, bounds, below))
+    window_counts = np.histogram(values, bins=edges)[0]
+    axis = f"{name}, {unit}" if unit else name
+    return drift_report.Distribution(name, edges.tolist(), baseline_counts.tolist(), window_counts.tolist(), axis)
 
 
 def write_metrics(path: Path, settings: Settings, report: dict[str, Any]) -> None:

@@ -103,6 +103,7 @@ class Problem:
     feature: str
     check: str
     description: str
+    short: str  # the same in a few words
     share: float  # of the requests, values or rows
 
     @property
@@ -215,6 +216,7 @@ class SchemaCheck:
                     check,
                     f"There are {word} columns in current dataset. Number of columns in current dataset: {observed}, "
                     f"Number of columns in baseline constraints: {WIDTH}. {self._of_requests(count)} so.",
+                    f"{observed} instead of {WIDTH} columns in {count} of {self.requests} requests",
                     count / self.requests,
                 )
 
@@ -233,6 +235,7 @@ class SchemaCheck:
                     f"Data type match requirement is not met. Expected data type: {kind}, Expected match: "
                     f"{self._constraints.type_share:.1%}. Observed: Only {_below(share)} of data is {kind}, "
                     f"e.g. {self._wrong_examples[column]!r} is not.",
+                    f"{name} {self._wrong_examples[column]!r} instead of a number",
                     1 - share,
                 )
 
@@ -247,6 +250,7 @@ class SchemaCheck:
                     "completeness_check",
                     f"Completeness requirement is not met. Expected completeness: {needed:.1%}. Observed: Only "
                     f"{_below(share)} of data is there, {self.missing[name]} values are empty, null or NaN.",
+                    f"{name} missing {self.missing[name]} times",
                     1 - share,
                 )
 
@@ -254,13 +258,14 @@ class SchemaCheck:
         for column, outside, low, high in zip(MEASUREMENTS, self._outside, self._low, self._high, strict=True):
             share = outside.count / self.rows if self.rows else 0.0
             if share > OUTSIDE_SHARE or outside.is_history:
-                text = outside.describe(f"in {_percent(share)} of the rows", float(low), float(high))
-                yield Problem(column.name, "baseline_drift_check", text, share)
+                texts = outside.describe(f"in {_percent(share)} of the rows", float(low), float(high))
+                yield Problem(column.name, "baseline_drift_check", *texts, share)
 
     def _other_problems(self) -> Iterable[Problem]:
         for code, (count, error) in self._others.items():
             text = f"{self._of_requests(count)} refused ({code}), e.g.: {error.message} [{error.where}]"
-            yield Problem(_SEQUENCES.get(code, REQUEST), "data_type_check", text, count / self.requests)
+            short = f"{count} of {self.requests} requests refused ({code})"
+            yield Problem(_SEQUENCES.get(code, REQUEST), "data_type_check", text, short, count / self.requests)
 
     def _of_requests(self, count: int) -> str:
         return f"{count} of {self.requests} request{'s' if self.requests > 1 else ''} {'is' if count == 1 else 'are'}"
@@ -295,8 +300,8 @@ class _Outside:
                 right = values * factor + offset
             self._fits[i] += int(((right >= self._low) & (right <= self._high)).sum())
 
-    def describe(self, where: str, low: float, high: float) -> str:
-        """One or two sentences; `where` says how many rows it is about."""
+    def describe(self, where: str, low: float, high: float) -> tuple[str, str]:
+        """A sentence, and the same in a few words; `where` says how many rows it is about."""
         column = self._column
         name = f"{column.quantity[:1].upper()}{column.quantity[1:]},"
         unit = f" {column.unit}" if column.unit else ""
@@ -305,17 +310,20 @@ class _Outside:
         where = f"{where} (engine{'s' if len(self._engines) > 1 else ''} {named}{more})"
         values = f"{self._least:g} to {self._most:g}"
         if self._zeros >= _SURE_SHARE * self.count:
-            return f"{name} reads 0 {where}: the sensor or its line has dropped out."
+            text = f"{name} reads 0 {where}: the sensor or its line has dropped out."
+            return text, f"{column.name} reads 0"
         best = int(self._fits.argmax()) if len(self._fits) else -1
         if best >= 0 and self._fits[best] >= _SURE_SHARE * self.count:
             other, factor, offset = self._units[best]
             plus = f" and add {offset:g}" if offset else ""
             times = f"multiply by {factor:.5g}{plus}" if factor != 1 else f"add {offset:g}"
-            return (
+            text = (
                 f"{name} comes in {other} instead of {column.unit} {where}, values {values}: have the sender convert "
                 f"it ({times})."
             )
-        return f"{name} is outside {low:g} to {high:g}{unit} {where}: values {values}."
+            return text, f"{column.name} in {other} instead of {column.unit}"
+        text = f"{name} is outside {low:g} to {high:g}{unit} {where}: values {values}."
+        return text, f"{column.name} outside {low:g} to {high:g}{unit}"
 
 
 def _percent(share: float) -> str:

@@ -119,7 +119,7 @@ def judge(settings: Settings, standard: Standard, capture: Capture, traffic: Tra
         "violations": violations,
         "severity": weight,
         "cause": reason,
-        "summary": _alarm(report, violations, lacking),
+        "summary": _alarm(report, problems, found, lacking),
         "what_to_do": DO[reason],
     }
 
@@ -219,7 +219,10 @@ def _violations(problems: list[Problem], found: Drift | None) -> list[dict[str, 
         if feature.name not in named:
             entries.append(outcome.violation(feature.name, DRIFT_CHECK, _describe(feature)))
     if found and found.predictions and found.predictions.violated:
-        entries.append(outcome.violation(RUL, DRIFT_CHECK, _describe_predictions(found.predictions)))
+        text = _describe_predictions(found.predictions)
+        if problems or found.inputs.violated:
+            text += " This may well follow from the inputs."
+        entries.append(outcome.violation(RUL, DRIFT_CHECK, text))
     return entries
 
 
@@ -247,11 +250,17 @@ def _calm(report: dict[str, Any]) -> str:
     )
 
 
-def _alarm(report: dict[str, Any], violations: list[dict[str, str]], lacking: str) -> str:
-    shown = "; ".join(f"{entry['feature_name']}: {entry['description'].rstrip('.')}" for entry in violations[:NAMED])
-    more = f"; and {len(violations) - NAMED} more" if len(violations) > NAMED else ""
+def _alarm(report: dict[str, Any], problems: list[Problem], found: Drift | None, lacking: str) -> str:
+    named = {problem.feature for problem in problems}
+    texts = [problem.short for problem in problems]
+    for feature in found.inputs.violations if found else ():
+        if feature.name not in named:
+            texts.append(f"{feature.name} {feature.what or feature.kind} ({feature.ratio:.1f} × its threshold)")
+    if found and found.predictions and found.predictions.violated:
+        texts.append(f"{found.predictions.what} ({found.predictions.ratio:.1f} × its threshold)")
+    more = f"; {len(texts) - NAMED} more" if len(texts) > NAMED else ""
     unjudged = f" Drift was not judged: {lacking[:1].lower()}{lacking[1:]}." if lacking else ""
-    return f"{shown}{more}.{unjudged} {report['engines']} engines. {_counted(report)}."
+    return f"{'; '.join(texts[:NAMED])}{more}.{unjudged} {report['engines']} engines. {_counted(report)}."
 
 
 def _counted(report: dict[str, Any]) -> str:
