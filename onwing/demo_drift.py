@@ -60,7 +60,11 @@ def watch(world: World) -> dict[str, Any]:
         raise UsageError(
             f"{world.fleet} has no champion to send traffic to.", todo="onwing demo --only train,deploy,drift"
         )
-    world.out.line("\n[bold]Real engines are sent as they are[/]; monitoring judges what was captured")
+    if other := inject.other_world(world.target, world.stack, world.fleet, world.dataset):
+        raise UsageError(
+            other, where=world.dataset.source, todo="Name the data: onwing demo --only drift --data FOLDER"
+        )
+    world.out.line("\n[bold]Engines are sent as they are[/]; monitoring judges what was captured")
     clean = _window(world, champion.variant, scenarios.change("clean"), seed=1)
     change = scenarios.change(SCENARIO, sensors=SENSORS, size=SIZE)
     world.out.line(f"\n[bold]The world changes[/]: {WHAT}{escape(str(change))}")

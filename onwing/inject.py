@@ -9,13 +9,15 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from onwing import data, endpoints, predict, scenarios, traffic_view
+from onwing import data, deployments, endpoints, models, predict, scenarios, traffic_view
 from onwing.command import Context
 from onwing.console import SIMULATED, duration
 from onwing.data import DataSet
 from onwing.errors import Exit, UsageError
 from onwing.predict import Engine
 from onwing.scenarios import Change, History, Spread
+from onwing.stack import Stack
+from onwing.target import Target
 from onwing.traffic import Replay
 
 ENGINES, RATE, REPORTS = 40, 20.0, 3
@@ -69,6 +71,18 @@ def spread_of(change: Change, files: DataSet) -> Spread:
     return found
 
 
+def other_world(target: Target, stack: Stack, fleet: str, files: DataSet) -> str:
+    """What to say if the fleet's champion was trained on another kind of engines, real or simulated; else empty."""
+    champion = deployments.read(target, stack, fleet).champion
+    if champion is None:
+        return ""
+    package = models.describe(target, stack, champion.package_arn)
+    if package.simulated == files.simulated:
+        return ""
+    kinds = ("simulated", "real") if package.simulated else ("real", "simulated")
+    return f"{package.name} was trained on {kinds[0]} engines, and these are {kinds[1]}: that is a change in itself."
+
+
 def run(
     context: Context,
     fleet: str,
@@ -95,6 +109,8 @@ def run(
     simulated = files.simulated or source.simulated
     out.line(f"Data: {escape(source.source)}" + (f"  {SIMULATED}" if simulated else ""))
     out.line(f"Scenario [bold]{escape(scenario)}[/]: {escape(str(made))}")
+    if other := other_world(context.target, context.stack, fleet, files):
+        out.warn(escape(other))
     replay = Replay(context.target, endpoint.name, prepared.engines, reports=reports, rate=rate)
     with out.step(f"Sending the last {reports} flights of each to {escape(endpoint.name)}, {rate:g} requests a second"):
         report = replay.run()

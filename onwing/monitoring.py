@@ -19,6 +19,7 @@ from onwing.target import Target
 
 OK, VIOLATIONS, INSUFFICIENT, UNREADABLE = "ok", "violations", "insufficient", "unreadable"
 NEVER, OVERDUE, FAILED, OFF = "never", "overdue", "failed", "off"
+NOTHING = "none"  # the decision on a window without violations
 # The schedule is hourly: a variant that was not looked at for so long was forgotten.
 OVERDUE_AFTER = timedelta(hours=3)
 REPORT, PAGE = "report.json", "report.html"
@@ -181,8 +182,9 @@ def decisions(target: Target, stack: Stack, fleet: str, variant: str | None = No
 
 
 def last_decision(target: Target, stack: Stack, fleet: str, variant: str) -> Decision | None:
-    """The newest decision on a variant; None where nothing was ever violated."""
-    return max(decisions(target, stack, fleet, variant), key=lambda decision: decision.at, default=None)
+    """The newest decision on violations of a variant; None where nothing was ever violated."""
+    found = [one for one in decisions(target, stack, fleet, variant) if one.decision != NOTHING]
+    return max(found, key=lambda decision: decision.at, default=None)
 
 
 def decision_on(target: Target, stack: Stack, fleet: str, window: Window) -> Decision | None:

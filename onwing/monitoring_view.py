@@ -125,14 +125,15 @@ def report(
     page = _save(context, window, folder)
     out.document({"window": window, "report": found, "decision": decision, "page": page})
     show_report(out, found)
-    if decision is not None:
+    decided = decision is not None and decision.decision != monitoring.NOTHING
+    if decision is not None and decided:
         out.line()
         out.line(decision_line(decision))
         for guard in decision.guards:
             mark = "[green]✓[/]" if guard.get("passed") else "[red]✗[/]"
             out.line(f"  {mark} {escape(str(guard.get('message') or guard.get('guard', '')))}")
-    todo = (decision.what_to_do if decision else "") or str(found.get("what_to_do") or "")
-    if todo:
+    todo = (decision.what_to_do if decision and decided else "") or str(found.get("what_to_do") or "")
+    if todo and found.get("outcome") != monitoring.OK:
         out.line(f"[bold]→[/] {escape(todo)}")
     out.line(f"\nThe whole report, with figures: {escape(str(page))}")
     if opened:
@@ -159,7 +160,8 @@ def show_report(out: Output, found: Mapping[str, Any]) -> None:
     drift = f"; DataDrift {found['drift']:.2f} (1 is the threshold)" if _is_number(found.get("drift")) else ""
     out.line(f"{found.get('engines', 0)} engines; records: {', '.join(counted) or 'none'}{drift}")
     _show_features(out, found)
-    _show_affected(out, found.get("affected") or {})
+    if found.get("outcome") == monitoring.VIOLATIONS:
+        _show_affected(out, found.get("affected") or {})
     _show_predictions(out, found.get("predictions"))
     _show_metrics(out, found.get("metrics"))
     for problem in list(found.get("problems") or [])[:SHOWN]:

@@ -48,7 +48,9 @@ def test_the_changed_world_is_the_same_engines_with_other_sensors_and_says_so(fi
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, files: DataSet) -> SimpleNamespace:
     """A fleet whose champion is v2; `outcomes` are those of the windows to come."""
-    made = SimpleNamespace(outcomes=["ok", "violations", "violations"], sent=[], alerts=[], level="warning", windows=0)
+    made = SimpleNamespace(
+        outcomes=["ok", "violations", "violations"], sent=[], alerts=[], level="warning", windows=0, other=""
+    )
     s3 = FakeClient(
         head_object=lambda **_: {"LastModified": at(100)},
         list_objects_v2={"Contents": [{"LastModified": at(10**8)}]},
@@ -85,6 +87,7 @@ def world(monkeypatch: pytest.MonkeyPatch, files: DataSet) -> SimpleNamespace:
     monkeypatch.setattr(demo_drift, "LOOK_SECONDS", 0.001)
     monkeypatch.setattr("onwing.monitor_run.judge", judge)
     monkeypatch.setattr(monitoring, "decision_on", decision_on)
+    monkeypatch.setattr("onwing.inject.other_world", lambda *_: made.other)
     monkeypatch.setattr("onwing.alerts.read", lambda *_, **__: made.alerts[-1:])
     monkeypatch.setattr(
         "onwing.deployments.read", lambda *_: Deployment("FD001", champion=Served(2, "v2", package_arn="arn:package/2"))
@@ -129,6 +132,13 @@ def test_capture_that_never_comes_ends_it(world: SimpleNamespace, monkeypatch: p
     }
     with pytest.raises(WaitedTooLong, match="has not been delivered"):
         demo_drift.watch(world.world)
+
+
+def test_engines_of_another_kind_than_the_champions_are_not_sent(world: SimpleNamespace) -> None:
+    world.other = "trained on real engines, and these are simulated"
+    with pytest.raises(UsageError, match="these are simulated"):
+        demo_drift.watch(world.world)
+    assert world.sent == []
 
 
 def test_without_a_champion_there_is_nothing_to_watch(world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:

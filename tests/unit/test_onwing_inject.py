@@ -16,7 +16,18 @@ from onwing.errors import Exit, NotFound, UsageError
 from onwing.traffic import Replay, Traffic
 from tests.conftest import table
 
-from .onwing_fakes import FakeClient, client_error, context_with, target_with, text
+from .onwing_fakes import (
+    GROUP,
+    STACK,
+    FakeClient,
+    at,
+    client_error,
+    context_with,
+    control_table,
+    served,
+    target_with,
+    text,
+)
 from .test_onwing_traffic import ENGINES, Model
 
 
@@ -64,6 +75,7 @@ def model(monkeypatch: pytest.MonkeyPatch, files: DataSet) -> Model:
     model = Model()
     monkeypatch.setattr(data, "resolve", lambda *_, **__: files)
     monkeypatch.setattr(endpoints, "get", lambda *_: Endpoint("onwing-FD001", "FD001", "InService"))
+    monkeypatch.setattr(inject, "other_world", lambda *_: "")
     real = Traffic.__init__
     monkeypatch.setattr(Traffic, "__init__", lambda self, *a, **k: real(self, *a, **{**k, "client": model}))
     return model
@@ -95,6 +107,34 @@ def test_with_json_the_engines_and_the_change_are_told(model: Model, capsys: pyt
 def test_a_request_that_fails_is_exit_code_1(model: Model) -> None:
     model.fails = lambda n: client_error("ModelError", "boom") if n == 1 else None
     assert run(context_with()) is Exit.FAILED
+
+
+@pytest.mark.parametrize(
+    ("trained", "sent", "said"),
+    [
+        ("false", False, ""),
+        ("true", True, ""),
+        ("false", True, "FD001/7 was trained on real engines, and these are simulated"),
+        ("true", False, "FD001/7 was trained on simulated engines, and these are real"),
+    ],
+)
+def test_simulated_engines_at_a_model_of_real_ones_are_a_change_in_themselves(
+    files: DataSet, trained: str, sent: bool, said: str
+) -> None:
+    described = {
+        "ModelPackageArn": f"{GROUP}/7",
+        "ModelPackageVersion": 7,
+        "CreationTime": at(0),
+        "CustomerMetadataProperties": {"fleet": "FD001", "simulated": trained},
+    }
+    target = target_with(
+        dynamodb=control_table(("DEPLOYMENT", {"champion": served(7)})),
+        sagemaker=FakeClient(describe_model_package=described),
+    )
+    assert inject.other_world(target, STACK, "FD001", replace(files, simulated=sent)).startswith(said or "")
+    assert bool(inject.other_world(target, STACK, "FD001", replace(files, simulated=sent))) == bool(said)
+    nobody = target_with(dynamodb=control_table())
+    assert inject.other_world(nobody, STACK, "FD001", files) == ""
 
 
 def test_unit_numbers_are_told_in_ranges() -> None:

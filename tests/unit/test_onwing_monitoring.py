@@ -89,13 +89,14 @@ def looked(**more: Any) -> tuple[str, dict[str, Any]]:
 
 
 def test_a_variant_is_told_with_its_window_its_episode_and_the_last_decision() -> None:
-    older = {**DECISION, "at": "2026-11-23T08:01:10Z", "decision": "none"}
+    older = {**DECISION, "at": "2026-11-23T08:01:10Z", "decision": "retrain"}
     (found,) = read(
         looked(),
         ("EPISODE#v7", {"consecutive": 2, "since": "2026-11-23T07:00:00Z", "level": "critical"}),
         ("EPISODE#v7#quality", {"consecutive": 5, "since": "2026-01-01T07:00:00Z"}),
         (f"VIOLATION#{WINDOW['id']}#v7#00000000", {"record": DECISION}),
         ("VIOLATION#20261123T070000Z#v7#00000000", {"record": older}),
+        ("VIOLATION#20261123T093000Z#v7#00000000", {"record": {**DECISION, "at": "2026-12-01", "decision": "none"}}),
         (f"VIOLATION#{WINDOW['id']}#v6#00000000", {"record": {**DECISION, "at": "2027", "decision": "rollback"}}),
         ("QUALITY#v7", {"last": {"id": "q", "outcome": "ok", "summary": "RMSE 12.1, registered 11.4"}}),
     )
