@@ -889,6 +889,52 @@ def test_coverage_only_measures_and_looks_at_nothing_else(world: World) -> None:
     assert world.executions(world.stack.deploying.deployment_state_machine_arn) == []
 
 
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        ({"DataCaptureConfig": {"EnableCapture": False, "CurrentSamplingPercentage": 100}}, "capture"),
+        ({"DataCaptureConfig": {"EnableCapture": True, "CurrentSamplingPercentage": 0}}, "capture"),
+        (
+            {
+                "DataCaptureConfig": {
+                    "EnableCapture": True,
+                    "CaptureStatus": "Stopped",
+                    "CurrentSamplingPercentage": 100,
+                }
+            },
+            "capture",
+        ),
+        (
+            {
+                "ProductionVariants": [
+                    {"VariantName": "v1", "CurrentWeight": 90, "CurrentInstanceCount": 1},
+                    {"VariantName": "v2", "CurrentWeight": 10, "CurrentInstanceCount": 1},  # without alarms
+                    {"VariantName": "v3", "CurrentWeight": 0, "CurrentInstanceCount": 1},  # without traffic
+                ]
+            },
+            "alarms",
+        ),
+    ],
+)
+def test_endpoint_that_lacks_one_thing_is_not_covered(world: World, change: dict[str, Any], failing: str) -> None:
+    world.serve()
+    world.serve("FD002")
+    world.sagemaker.endpoints["onwing-FD001"] |= change
+
+    coverage = whole_of(world.run(coverage_only=True))
+
+    assert coverage.percent == 50
+    found = {each.fleet: {check.check for check in each.checks if not check.passed} for each in coverage.endpoints}
+    assert found == {"FD001": {failing}, "FD002": set()}
+
+
+def test_endpoint_that_does_not_serve_needs_no_watching(world: World) -> None:
+    world.serve()
+    world.sagemaker.endpoints["onwing-FD001"]["EndpointStatus"] = "Failed"
+
+    assert whole_of(world.run(coverage_only=True)).endpoints == []
+
+
 def test_request_with_unknown_members_is_refused() -> None:
     with pytest.raises(ValidationError):
         ReconcileRequest.model_validate({"repair": False})

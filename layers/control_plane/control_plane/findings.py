@@ -84,7 +84,7 @@ class Scope:
 
 
 def moment(text: object) -> datetime | None:
-    """An ISO time or seconds since the epoch, as the control table has them; None for anything else."""
+    """An ISO time, as the control table has them; None for anything else."""
     try:
         found = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
