@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from cmapss import COLUMNS, MEASUREMENTS
 
 from turbofan import baseline, drift_report, metadata, outcome
@@ -31,7 +30,7 @@ from turbofan.traffic import Traffic, histories
 from turbofan.verdict import judge
 
 PREDICTIONS_HEADER = ("unit", "cycle", "rul", "time", "event_id")
-DISTRIBUTIONS_SHOWN, BINS = 6, 30
+DISTRIBUTIONS_SHOWN = 6
 
 
 def monitor(paths: Paths) -> None:
@@ -54,7 +53,12 @@ def monitor(paths: Paths) -> None:
     report = judge(settings, standard, capture, traffic)
     raw, _ = histories(traffic.engines())
     write_window(settings.report, raw, traffic.schema)
-    drift_report.write_html(report, settings.report / "report.html", distributions=distributions(report, standard, raw))
+    drift_report.write_html(
+        report,
+        settings.report / "report.html",
+        distributions=distributions(report, standard, raw),
+        identity=standard.model,
+    )
     if settings.metrics is not None:
         write_metrics(settings.metrics, settings, report)
     outcome.write(settings.report, report, paths.message)
@@ -93,17 +97,9 @@ def distributions(report: dict[str, Any], standard: Standard, raw: Floats) -> li
 
 
 def _distribution(name: str, unit: str, buckets: list[dict[str, float]], values: Floats) -> drift_report.Distribution:
-    """Both in the same bins, which cover both; the baseline's buckets are spread evenly over them."""
-    bounds = np.array([buckets[0]["lower_bound"], *(bucket["upper_bound"] for bucket in buckets)])
-    if bounds[0] == bounds[-1]:  # a column that stood still
-        bounds[-1] = np.nextafter(bounds[0], np.inf)
-    below = np.cumsum([0.0, *(bucket["count"] for bucket in buckets)])
-    low, high = min(bounds[0], values.min()), max(bounds[-1], values.max())
-    edges = np.linspace(low, high if high - low > 1e-6 * abs(high) else low + 1.0, BINS + 1)
-    baseline_counts = np.diff(np.interp(edges, bounds, below))
-    window_counts = np.histogram(values, bins=edges)[0]
-    axis = f"{name}, {unit}" if unit else name
-    return drift_report.Distribution(name, edges.tolist(), baseline_counts.tolist(), window_counts.tolist(), axis)
+    edges = [buckets[0]["lower_bound"], *(bucket["upper_bound"] for bucket in buckets)]
+    counts = [bucket["count"] for bucket in buckets]
+    return drift_report.Distribution.of(name, edges, counts, values.tolist(), f"{name}, {unit}" if unit else name)
 
 
 def write_metrics(path: Path, settings: Settings, report: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ class Standard:
     predictions: PredictionBaseline | None
     constraints: Constraints
     statistics: Mapping[str, Any]  # statistics.json, {} where there is none
+    model: Mapping[str, str]  # what the evaluation's report says the model is, for people; {} where there is none
     is_simulated: bool
 
     @classmethod
@@ -47,6 +48,7 @@ class Standard:
             predictions=PredictionBaseline.from_dict(predictions) if predictions else None,
             constraints=Constraints.from_dict(found.get("constraints", {"features": []}), statistics),
             statistics=statistics,
+            model=_model(found.get("evaluation", {})),
             is_simulated=is_simulated() or any(bool(content.get("simulated")) for content in found.values()),
         )
 
@@ -66,10 +68,20 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def _model(report: Mapping[str, Any]) -> dict[str, str]:
+    """Of an evaluation's report.json; it is shown, so that what it does not say is left out."""
+    artifact = report.get("artifact")
+    found = {"Model artefact": artifact.get("sha256") if isinstance(artifact, dict) else None}
+    found["Data set"] = report.get("dataset_version")
+    return {name: str(value)[:12] for name, value in found.items() if value}
+
+
 def _kind(content: Mapping[str, Any]) -> str:
     """What a file is, by its content: Model Monitor has two places for a baseline, for any two of four files."""
     if isinstance(kind := content.get("kind"), str):
         return kind
+    if "artifact" in content and "metrics" in content:
+        return "evaluation"
     features = content.get("features")
     if not isinstance(features, list) or "schema" in content:
         return "other"
