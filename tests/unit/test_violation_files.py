@@ -168,6 +168,18 @@ def test_many_and_long_violations_are_counted_and_cut() -> None:
     assert len(json.dumps(found.violations)) < 100_000
 
 
+def test_record_has_room_for_whatever_is_in_a_file() -> None:
+    wide = {f"field {n} {'y' * 400}": "x" * 10_000 for n in range(12)}
+    found = parse(file(*[wide] * 3000))
+
+    assert found.count == 3000
+    assert 0 < len(json.dumps(found.violations)) < 110_000
+
+
+def test_folder_of_any_length_gives_a_name_of_63() -> None:
+    assert len(locate("onwing", f"{REPORTS}/{'x' * 900}/y/constraint_violations.json").monitor) == 63
+
+
 def test_text_that_utf8_cannot_hold_is_replaced() -> None:
     found: Findings = parse(b'{"violations": [{"feature_name": "a\\ud800", "description": "\\udfff"}]}')
     json.dumps(found.violations, ensure_ascii=False).encode()

@@ -19,6 +19,8 @@ from control_plane.violation_files import Cause, Severity
 Action = Literal["alert", "rollback", "retrain", "none"]
 Level = Literal["warning", "critical"]
 
+SELF_EVIDENT = ("newest", "rollback_allowed", "retrain_allowed")  # once they have passed
+
 
 class Guard(BaseModel):
     """One condition of an action."""
@@ -199,7 +201,7 @@ def conclude(
             return Decision(
                 action=action,  # type: ignore[arg-type]
                 level=level,
-                reasons=[each.message for each in (*ground, *its)],
+                reasons=[each.message for each in (*ground, *its) if each.guard not in SELF_EVIDENT],
                 guards=guards,
             )
     reasons = [

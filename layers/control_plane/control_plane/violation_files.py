@@ -28,9 +28,11 @@ Cause = Literal["data", "drift", "model"]
 REPORTS_PREFIX = "monitoring/reports/"
 FILE = "constraint_violations.json"
 MAX_BYTES = 8 << 20  # Model Monitor's entries have some 250 bytes: this is a file of 30,000 of them
-KEPT = 100  # violations that a record holds; the file has them all
+KEPT = 100  # violations that a record holds, in at most KEPT_BYTES; the file has them all
+KEPT_BYTES = 100_000  # an item of DynamoDB holds 400 KB
 TEXT_LIMIT = 500  # characters of a text in a record
 NO_WINDOW = "unknown"
+NAME_LIMIT = 63  # characters of a schedule's name; any folder may stand where one is expected
 
 FLEET = re.compile(r"[A-Za-z0-9]{1,10}")
 OURS = re.compile(r"([^/]+)/(v[0-9]+)/((?:quality-)?[0-9]{8}T[0-9]{6}Z)/" + re.escape(FILE))
@@ -127,9 +129,9 @@ def locate(project: str, key: str) -> Place:
         return Place(key, fleet, endpoint, "onwing", ours[2], ours[3])
     if theirs := MODEL_MONITORS.fullmatch(path):
         year, month, day, hour = theirs.groups()[2:]
-        return Place(key, fleet, endpoint, "model-monitor", theirs[2], f"{year}{month}{day}T{hour}0000Z")
+        return Place(key, fleet, endpoint, "model-monitor", theirs[2][:NAME_LIMIT], f"{year}{month}{day}T{hour}0000Z")
     monitor = path.split("/")[1] if path.count("/") > 1 else NO_WINDOW
-    return Place(key, fleet, endpoint, "model-monitor", monitor, NO_WINDOW)
+    return Place(key, fleet, endpoint, "model-monitor", monitor[:NAME_LIMIT], NO_WINDOW)
 
 
 def digest(text: str) -> str:
@@ -192,7 +194,7 @@ def _understand(found: list[Any], details: dict[str, Any]) -> Findings:
     # distance rule is broken by most windows without any drift.
     severity: Severity = "severe" if details.get("severity") == "severe" else "moderate" if found else "none"
     return Findings(
-        violations=[_cut(each) for each in found[:KEPT]],
+        violations=_keep(found),
         count=len(found),
         features=list(dict.fromkeys(name for each in found if (name := name_of(each))))[:KEPT],
         severity=severity,
@@ -200,6 +202,19 @@ def _understand(found: list[Any], details: dict[str, Any]) -> Findings:
         drift=_number(details.get("drift")) or _largest_ratio(found),
         details=details,
     )
+
+
+def _keep(found: list[Any]) -> list[Any]:
+    """The first entries, as many as fit into a record."""
+    kept: list[Any] = []
+    room = KEPT_BYTES
+    for each in found[:KEPT]:
+        entry = _cut(each)
+        room -= len(json.dumps(entry))
+        if room < 0:
+            break
+        kept.append(entry)
+    return kept
 
 
 def name_of(violation: Any) -> str:

@@ -152,7 +152,7 @@ def _decided(account: Account) -> str:
     return {
         "alert": "to tell people, and nothing else, because",
         "rollback": f"to go back to v{account.serving.predecessor}, because",
-        "retrain": f"to train on data set {(account.training or Training()).newest or ''}, because",
+        "retrain": f"to train on data set {((account.training or Training()).newest or '')[:12]}, because",
         "none": "nothing",
     }[account.decision.action]
 
@@ -179,7 +179,7 @@ def _affected(findings: Findings) -> list[str]:
     for label, part, name in (("Engines", "engines", "unit"), ("Regimes", "regimes", "regime")):
         listed = affected.get(part)
         listed = listed if isinstance(listed, list) else []
-        names = [str(each[name]) for each in listed if isinstance(each, dict) and name in each]
+        names = [str(each[name])[:40] for each in listed if isinstance(each, dict) and name in each]
         if names:
             lines.append(f"{label} most affected: {', '.join(names[:SHOWN])}")
     return lines
