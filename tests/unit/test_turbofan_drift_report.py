@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,33 @@ def test_distributions_are_drawn_by_density_also_of_a_sensor_that_stands_still(t
     drawn = [attrs["aria-label"] for tag, attrs in found.tags if tag == "svg" and "baseline" in str(attrs)]
     assert drawn == [f"{name}: baseline and window" for name in ("s11", "s1", "s5", "s12", "s13", "s14")]
     assert "nan" not in (tmp_path / "report.html").read_text()
+
+
+def test_values_beyond_the_baselines_buckets_get_buckets_of_their_own() -> None:
+    far = Distribution.of("s2", [640, 641, 642], [5, 5], [356.0, 357.0, 641.5, 900.0])
+    assert list(far.edges) == sorted(set(far.edges))
+    assert (far.edges[0], far.edges[-1]) == (356.0, 901.0)
+    assert len(far.baseline) == len(far.window) == len(far.edges) - 1
+    assert (sum(far.baseline), sum(far.window)) == (10, 4)
+    widths = [b - a for a, b in pairwise(far.edges)]
+    assert max(width for width, count in zip(widths, far.window, strict=True) if count) <= 1  # seen, not smeared
+    still = Distribution.of("s1", [518.67, 518.67], [9], [518.67, 518.67])
+    assert list(still.window) == [2]
+    inside = Distribution.of("s2", [640, 641, 642], [5, 5], [640.0, 642.0])
+    assert (list(inside.edges), list(inside.window)) == ([640, 641, 642], [1, 1])
+
+
+def test_capture_that_cannot_be_read_and_simulated_data_are_told(tmp_path: Path) -> None:
+    lines = [{"file": "12/a.jsonl", "line": 3, "reason": "is not JSON"}]
+    found = page(tmp_path, DATA | {"unreadable": lines, "simulated": True})
+    assert "12/a.jsonl, line 3" in found.text
+    assert "SIMULATED DATA" in found.text
+    assert "SIMULATED" not in page(tmp_path, DATA | {"simulated": False}).text
+
+
+@pytest.mark.parametrize(("cause", "words"), [("data", "Broken input"), ("drift", "Drift"), ("model", "Predictions")])
+def test_headline_names_the_cause(tmp_path: Path, cause: str, words: str) -> None:
+    assert page(tmp_path, DATA | {"cause": cause}).title.startswith(words)
 
 
 def test_bar_far_beyond_the_scale_ends_in_an_arrow(tmp_path: Path) -> None:

@@ -17,30 +17,31 @@ import numpy as np
 
 DISTRIBUTIONS_SHOWN, ENGINES_SHOWN, VIOLATIONS_SHOWN, PROBLEMS_SHOWN = 6, 12, 100, 50
 PSI_MODERATE, PSI_SEVERE = 0.1, 0.25  # the plan's severity bands
-# Bars end here: beyond it, a ratio says "far above" and its figure how far.
-RATIO_SHOWN = 4.0
+# Bars end here: beyond it, a ratio says "far above" and its figure how far. Below the other, it is not worth a line.
+RATIO_SHOWN, RATIO_NAMED = 4.0, 0.01
+WINDOW_BUCKETS = 12
 
 INK, MUTED, GRID, CALM, LATE, EARLY = "#1b3a57", "#66717b", "#e3e7eb", "#7f9bb3", "#c0392b", "#2a8c82"
 TITLES = {"data": "Data drift", "quality": "Model quality"}
 # Outcome (and severity) → class of the headline, sign, words. No verdict looks like neither good nor bad.
 HEADLINES = {
     "ok": ("ok", "✓", {"data": "No drift", "quality": "As good as registered"}),
-    "moderate": ("moderate", "!", {"data": "Drift", "quality": "Worse than registered"}),
-    "severe": ("severe", "!!", {"data": "Severe drift", "quality": "Much worse than registered"}),
+    "moderate": ("moderate", "!", {"quality": "Worse than registered"}),
+    "severe": ("severe", "!!", {"quality": "Much worse than registered"}),
     "insufficient": ("insufficient", "?", {"data": "No verdict: not enough engines"}),
     "unreadable": ("unreadable", "✕", {"data": "No verdict: input cannot be read"}),
 }
 CAUSES = {
-    "data": "Cause: broken input. Neither retraining nor a rollback helps.",
-    "drift": "Cause: the engines or how they are flown have changed.",
-    "model": "Cause: the model; its inputs look as they should.",
+    "data": ("Broken input", "the input is broken; neither retraining nor a rollback helps"),
+    "drift": ("Drift", "the engines, or how they are flown, have changed"),
+    "model": ("Predictions have shifted", "the model; its inputs look as they should"),
 }
 RECORDS = {
+    "delivered": "delivered",
     "used": "used",
     "probes": "probes, left out",
     "failed": "answered with an error",
     "unreadable": "unreadable",
-    "delivered": "delivered",
 }
 
 
@@ -53,6 +54,28 @@ class Distribution:
     baseline: Sequence[float]  # (k,): counts or shares
     window: Sequence[float]  # (k,): counts or shares
     axis: str = ""  # what the edges measure, e.g. "σ from the regime's mean"
+
+    @classmethod
+    def of(
+        cls, name: str, edges: Sequence[float], baseline: Sequence[float], values: Sequence[float], axis: str = ""
+    ) -> Distribution:
+        """The window's `values` beside a baseline's buckets, with buckets of their own where they lie beyond those."""
+        found = np.asarray(values, dtype=np.float64)
+        low, high = float(edges[0]), float(edges[-1])
+        ends, counts = [float(edge) for edge in edges], [float(count) for count in baseline]
+        if low == high:  # a sensor that stood still has a bucket all the same
+            ends = [low - 0.5, low + 0.5]
+        bucket = (ends[-1] - ends[0]) / len(counts)
+        below, above = found[found < ends[0]], found[found > ends[-1]]
+        if len(below):
+            last = max(float(below.max()) + bucket / WINDOW_BUCKETS, float(below.min()) + bucket)
+            more = [x for x in np.linspace(below.min(), last, WINDOW_BUCKETS).tolist() if x < ends[0]]
+            ends, counts = [*more, *ends], [0.0] * len(more) + counts
+        if len(above):
+            last = max(float(above.max()), float(above.min()) + bucket)
+            more = [x for x in np.linspace(above.min(), last, WINDOW_BUCKETS).tolist() if x > ends[-1]]
+            ends, counts = [*ends, *more], counts + [0.0] * len(more)
+        return cls(name, ends, counts, np.histogram(found, bins=ends)[0].tolist(), axis)
 
 
 def write_html(
@@ -77,10 +100,10 @@ def page(report: Mapping[str, Any], distributions: Sequence[Distribution], ident
     verdict = report.get("outcome") in ("ok", "violations")
     sections = [
         _headline(report, kind, title),
-        _problems(report.get("problems") or []),
+        _problems([*(report.get("problems") or []), *_unreadable(report.get("unreadable") or [])]),
         _tiles(report, kind),
         _quality_figures(report) if kind == "quality" else _sensors(report),
-        _distributions(distributions),
+        _distributions(distributions, report.get("features") or []),
         *(_quality(report.get("quality") or {}) if kind == "quality" else [_predictions(report.get("predictions"))]),
         _affected(report.get("affected") or {}, report.get("outcome") == "violations") if kind == "data" else None,
         _violations(report.get("violations") or []) if verdict else None,
@@ -108,8 +131,14 @@ def _headline(report: Mapping[str, Any], kind: str, title: str) -> Element:
     look, sign, words = HEADLINES.get(outcome, ("unreadable", "?", {"data": f"Unknown outcome: {outcome}"}))
     if outcome == "insufficient" and kind == "quality":
         words = {"data": "No verdict: the truth of too few engines is known"}
-    # Quality is about the model by definition.
-    cause = CAUSES.get(str(report.get("cause"))) if kind == "data" else None
+    words, why = dict(words), ""
+    if outcome in ("moderate", "severe"):
+        drift, cause = CAUSES.get(str(report.get("cause")), ("Violations", "unknown"))
+        words["data"] = f"Severe {drift.lower()}" if outcome == "severe" and drift == "Drift" else drift
+        # Quality is about the model by definition.
+        why = f"Severity: {outcome}." + (f" Cause: {cause}." if kind == "data" else "")
+    if report.get("simulated"):
+        title = f"SIMULATED DATA · {title}"
     window = report.get("window") or {}
     return _e(
         "header",
@@ -122,7 +151,7 @@ def _headline(report: Mapping[str, Any], kind: str, title: str) -> Element:
             _e("p", _e("b", "What to do. "), _text(report.get("what_to_do")), class_="do")
             if report.get("what_to_do")
             else None,
-            _e("p", cause, class_="cause") if cause and report.get("outcome") == "violations" else None,
+            _e("p", why, class_="cause") if why else None,
             _e("p", f"{_text(report.get('endpoint'))} · {_time(window.get('start'))} to {_time(window.get('end'))}"),
         ),
         class_=f"headline {look}",
@@ -141,7 +170,7 @@ def _tiles(report: Mapping[str, Any], kind: str) -> Element:
         tiles.append(("Predictions with truth", _whole(report.get("rows")), ""))
     else:
         tiles.append(("Records used", _whole(records.get("used")), f"of {_whole(records.get('delivered'))} delivered"))
-        tiles.append(("Rows judged", _whole(report.get("rows")), "each engine's newest"))
+        tiles.append(("Rows judged", _whole(report.get("rows")), "of each engine's newest history"))
     tiles.append(("Violations", _whole(len(report.get("violations") or [])) if verdict else "–", ""))
     return _e(
         "section",
@@ -169,7 +198,9 @@ def _sensors(report: Mapping[str, Any]) -> Element | None:
             class_="violated" if feature.get("violated") else None,
         )
         for feature in features
+        if feature.get("violated") or _float(feature.get("ratio")) >= RATIO_NAMED
     ]
+    quiet = [_text(feature.get("name")) for feature in features][len(rows) :]
     names = [("Sensor", ""), ("What changed", ""), ("", "bar"), ("Ratio", "number")]
     names += [(name, "number") for name in ("KS", "Wasserstein", "PSI")]
     return _card(
@@ -177,6 +208,7 @@ def _sensors(report: Mapping[str, Any]) -> Element | None:
         "The bar is each sensor's statistic as a share of its calibrated threshold (the line). KS, Wasserstein (in "
         "standard deviations) and PSI are shown beside it; they decide nothing.",
         _table(names, rows, axis=top),
+        *([_e("p", f"Below {RATIO_NAMED} of the threshold: {', '.join(quiet)}.", class_="note")] if quiet else []),
     )
 
 
@@ -215,12 +247,17 @@ def _compared(feature: Mapping[str, Any]) -> list[str]:
     return [_signed(value), _signed(registered), f"{middle - reach:+.1f} to {middle + reach:+.1f}"]
 
 
-def _distributions(distributions: Sequence[Distribution]) -> Element | None:
+def _distributions(distributions: Sequence[Distribution], features: Sequence[Mapping[str, Any]]) -> Element | None:
     if not distributions:
         return None
-    figures = [_histogram(each) for each in distributions[:DISTRIBUTIONS_SHOWN]]
-    legend = _e("p", _key(CALM, "baseline"), _key(LATE, "this window"), class_="keys")
-    return _card("The worst sensors, baseline beside window", "", legend, _e("div", *figures, class_="figures"))
+    violated = [each.get("name") for each in features if each.get("violated")]
+    shown = distributions[:DISTRIBUTIONS_SHOWN]
+    figures = [_histogram(each, LATE if each.name in violated else EARLY) for each in shown]
+    keys = [_key(CALM, "baseline")]
+    keys += [_key(LATE, "this window, beyond the threshold")] if any(each.name in violated for each in shown) else []
+    keys += [_key(EARLY, "this window, within it")] if any(each.name not in violated for each in shown) else []
+    legend = _e("p", *keys, class_="keys")
+    return _card("Largest ratios: baseline beside window", "", legend, _e("div", *figures, class_="figures"))
 
 
 def _predictions(predictions: Mapping[str, Any] | None) -> Element | None:
@@ -306,7 +343,7 @@ def _problems(problems: Sequence[Mapping[str, Any]]) -> Element | None:
         _e(
             "li",
             _e("b", _text(problem.get("where"))),
-            f": {_text(problem.get('what'))}. ",
+            f": {_text(problem.get('what')).rstrip('.')}. ",
             _text(problem.get("do")),
         )
         for problem in problems[:PROBLEMS_SHOWN]
@@ -319,6 +356,14 @@ def _problems(problems: Sequence[Mapping[str, Any]]) -> Element | None:
         _e("p", f"and {more} more in report.json", class_="note") if more > 0 else None,
         class_="card problems",
     )
+
+
+def _unreadable(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Capture that cannot be read, as problems."""
+    return [
+        {"where": f"{_text(each.get('file'))}, line {_text(each.get('line'))}", "what": _text(each.get("reason"))}
+        for each in entries
+    ]
 
 
 def _counted(report: Mapping[str, Any], identity: Mapping[str, str]) -> Element:
@@ -507,7 +552,7 @@ def _share_bar(share: float) -> Element:
     return _svg(160.0, 14.0, _percent(share), [fill])
 
 
-def _histogram(each: Distribution) -> Element:
+def _histogram(each: Distribution, colour: str) -> Element:
     width, height, base, left = 356.0, 170.0, 132.0, 6.0
     edges = np.asarray(each.edges, dtype=np.float64)
     shares = [_shares(each.baseline), _shares(each.window)]
@@ -529,8 +574,8 @@ def _histogram(each: Distribution) -> Element:
 
     parts = [
         _s("text", each.name, x=left, y=14, class_="axis strong"),
-        _s("polygon", points=outline(levels[0]), fill=CALM, **{"fill-opacity": "0.45"}),
-        _s("polygon", points=outline(levels[1]), fill=LATE, stroke=LATE, **{"fill-opacity": "0.18"}),
+        _s("polygon", points=outline(levels[0]), fill=CALM, stroke=CALM, **{"fill-opacity": "0.45"}),
+        _s("polygon", points=outline(levels[1]), fill=colour, stroke=colour, **{"fill-opacity": "0.18"}),
         _s("line", x1=left, x2=width - left, y1=base, y2=base, stroke=MUTED),
     ]
     for tick in _ticks(low, high, 5):
@@ -551,7 +596,7 @@ def _psi_scale(psi: float) -> Element:
         parts.append(_s("rect", x=a, y=24, width=b - a, height=20, fill=colour))
         parts.append(_s("text", word, x=(a + b) / 2, y=39, class_="axis middle"))
         parts.append(_s("text", f"{low:g}", x=a, y=62, class_="axis middle" if low else "axis"))
-    place = min(max(psi, 0.0), top) / top * width
+    place = min(max(psi / top * width, 6.0), width - 6.0)
     parts.append(_s("polygon", points=f"{place - 6:.1f},10 {place + 6:.1f},10 {place:.1f},23", fill=INK))
     parts.append(_s("line", x1=place, x2=place, y1=20, y2=46, stroke=INK, **{"stroke-width": "2"}))
     return _svg(width, height, f"PSI {_number(psi)}", parts)
