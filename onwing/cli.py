@@ -24,6 +24,7 @@ from onwing import (
 from onwing import (
     doctor as examination,
 )
+from onwing import monitoring as watched
 from onwing import status as states
 from onwing import teardown as teardowns
 from onwing import train as training
@@ -359,8 +360,10 @@ def status(
     context.out.line()
     if not found.fleets and not found.endpoints:
         context.out.next("onwing ingest PATH   (train_, test_ and RUL_ of a fleet)", "onwing demo")
+    elif any(item.state in watched.ALARMING for item in found.monitored):
+        context.out.next("onwing drift status", "onwing alerts")
     elif found.alarms:
-        context.out.next("onwing endpoints", "onwing deployments")
+        context.out.next("onwing endpoints", "onwing deployments", "onwing alerts")
     elif found.pending:
         context.out.next(f"onwing models show {found.pending[0].name}", f"onwing approve {found.pending[0].name}")
     else:

@@ -155,4 +155,4 @@ def line(item: Judged) -> str:
     mark = "[green]✓[/]" if window.outcome == monitoring.OK else "[red]✗[/]"
     drift = f", DataDrift {figure(window.drift)}" if window.drift is not None else ""
     state = STATES.get(window.outcome, escape(window.outcome))
-    return f"{mark} {name}: {state}, {window.engines} engines, {window.records} records{drift}: {said}"
+    return f"{mark} {name}: {state}{drift}. {escape(window.summary) or said}"

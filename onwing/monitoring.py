@@ -19,6 +19,7 @@ from onwing.target import Target
 
 OK, VIOLATIONS, INSUFFICIENT, UNREADABLE = "ok", "violations", "insufficient", "unreadable"
 NEVER, OVERDUE, FAILED, OFF = "never", "overdue", "failed", "off"
+ALARMING = (VIOLATIONS, UNREADABLE, OVERDUE, FAILED)  # what a person should look at
 NOTHING = "none"  # the decision on a window without violations
 # The schedule is hourly: a variant that was not looked at for so long was forgotten.
 OVERDUE_AFTER = timedelta(hours=3)

@@ -386,7 +386,7 @@ def test_what_was_closed_is_told_with_its_record() -> None:
     assert closed.window is not None
     assert (closed.champion, closed.window.drift) == (True, 2.31)
     assert (still.champion, still.window) == (False, None)
-    assert "violations, 40 engines, 120 records, DataDrift 2.31" in plain(monitor_run.line(closed))
+    assert "FD001 v7: violations, DataDrift 2.31. s4 reads 1.4 σ higher" in plain(monitor_run.line(closed))
     assert "v6: the window stays open: as it is" in plain(monitor_run.line(still))
     assert "nothing new was captured" in monitor_run.line(judged()[0])
     assert "no longer monitored" in monitor_run.line(judged(told("switched off"))[0])
@@ -412,7 +412,7 @@ def test_the_run_is_started_for_its_fleet_followed_and_told(monkeypatch: pytest.
     assert started["name"].startswith("FD001-")
     assert json.loads(started["input"])["fleets"] == ["FD001"]
     said = text(context)
-    assert "FD001 v7: violations, 40 engines" in said
+    assert "FD001 v7: violations, DataDrift 2.31" in said
     assert "onwing drift report FD001" in said
 
 
