@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ MISSING_COLUMNS, EXTRA_COLUMNS, REQUEST = "Missing columns", "Extra columns", "R
 # engine of which half the rows are.
 OUTSIDE_SHARE, OUTSIDE_HISTORY = 0.01, 0.5
 UNITS_NAMED = 5
+DIAGNOSED_ROWS = 10_000  # of a refused request: what is wrong shows long before, and looking cell by cell is slow
 SEVERE_SHARE = 0.1  # of requests, values or rows that are wrong
 _NO_VALUE = frozenset({"", "nan", "+nan", "-nan", "null", "none", "na", "n/a"})
 _SEQUENCES = {"unit_sequence": "unit", "cycle_sequence": "cycle"}
@@ -181,7 +183,7 @@ class SchemaCheck:
         """Look leniently at a request that cannot be answered: for all that is wrong with it, not the first alone."""
         rows = _csv_cells(body.content) if body.kind == CSV else _json_cells(body.content) if body.kind == JSON else []
         width, is_found = 0, False
-        for cells in rows:
+        for cells in islice(rows, DIAGNOSED_ROWS):
             if len(cells) != WIDTH:
                 width = width or len(cells)
                 continue
