@@ -196,10 +196,11 @@ def conclude(
         return Decision(
             action="alert", level=level, reasons=[each.message for each in ground if not each.passed], guards=guards
         )
-    for action, its in (("rollback", rollback), ("retrain", retrain)):
+    candidates: tuple[tuple[Action, Sequence[Guard]], ...] = (("rollback", rollback), ("retrain", retrain))
+    for action, its in candidates:
         if its and all(each.passed for each in its):
             return Decision(
-                action=action,  # type: ignore[arg-type]
+                action=action,
                 level=level,
                 reasons=[each.message for each in (*ground, *its) if each.guard not in SELF_EVIDENT],
                 guards=guards,
