@@ -21,7 +21,7 @@ from turbofan.quality_check import LEVEL, Predictions, Registered
 
 FLEETS: tuple[str, ...] = ("FD001", "FD002", "FD003", "FD004")
 ENGINES = (5, 20)
-PARTITIONS, DRAWS = 20, 100
+PARTITIONS, DRAWS = 20, 50
 CEILING = 125.0
 RIDGE = 10.0
 EVERY = (1, 5, 20)  # cycles between two questions about an engine

@@ -9,17 +9,17 @@ evaluation's own errors, show by chance at the same number of engines and the sa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from numpy.random import Generator
 
 from turbofan import scoring
 from turbofan.features import Bools, Floats, Ints
 
 # The chance of any violation in one check of a model that is as good as registered, over all figures and scopes.
 LEVEL = 0.03
-DRAWS = 4000
+DRAWS, SEED = 4000, 1
 # A band of fewer registered engines says too little about the errors in it: predictions there are not compared.
 MIN_BAND_ENGINES = 5
 FIGURES = ("rmse", "bias", "phm08")
@@ -165,37 +165,59 @@ class Registered:
                 found.append(Figure(name, value, registered, value, registered + threshold))
         return found
 
-    def thresholds(self, predictions: Predictions, level: float = LEVEL, seed: int = 1) -> Floats:
+    def thresholds(self, predictions: Predictions, level: float = LEVEL) -> Floats:
         """How far each figure gets from the registered one by chance, (3,), given the engines' mix of bands.
 
         Of models as good as registered, a share `level` has any of the three further away.
         """
-        differences = self._by_chance(self.mix(predictions), np.random.default_rng(seed))
+        mix = self.mix(predictions)
+        differences = _figures(self._drawn(mix)) - _figures(np.tensordot(mix.mean(axis=0), self._redrawn, axes=1))
         differences[1] = np.abs(differences[1])
         return familywise(differences, level)
 
-    def _by_chance(self, mix: Floats, random: Generator) -> Floats:
-        """Figures of engines that err as the evaluation's do, less what it registered: (3, DRAWS).
+    def _drawn(self, mix: Floats) -> Floats:
+        """Mean costs of engines that err as the evaluation's do, (3, DRAWS), for `mix` (engines, bands).
 
-        `mix` (engines, bands). Each engine gets one rank among the registered errors, the same in every band: one that
-        is late is late all its life, which varies at least as much as what real engines do. The evaluation is a sample
-        too, so each draw is compared with an evaluation redrawn (of one engine less in each band, which makes up for
-        what drawing from a sample, not from all engines, loses in variance).
+        Each engine gets one rank among the registered errors, the same in every band: one that is late is late all its
+        life, which varies at least as much as what real engines do.
         """
-        bands, costs = self.bands(self.true), self.costs(self.true, self.predicted)
-        members = [np.flatnonzero(bands == b) for b in range(mix.shape[1])]
-        members = [rows[np.argsort(costs[1, rows])] for rows in members]
-        results = []
-        for size in _parts(DRAWS, max(1, CELLS_AT_ONCE // max(len(mix), len(bands)))):
+        random = np.random.default_rng(SEED)
+        costs = self.costs(self.true, self.predicted)
+        members = [rows[np.argsort(costs[1, rows])] for rows in self._members]
+        parts = []
+        for size in _parts(DRAWS, len(mix)):
             rank = random.random((size, len(mix)))
-            drawn, again = np.zeros((3, size)), np.zeros((3, size))
+            drawn = np.zeros((3, size))
             for rows, shares in zip(members, mix.T, strict=True):
                 if shares.any():
                     drawn += costs[:, rows[(rank * len(rows)).astype(np.int64)]] @ shares / len(mix)
-                    redrawn = rows[random.integers(len(rows), size=(size, max(1, len(rows) - 1)))]
-                    again += costs[:, redrawn].mean(axis=2) * shares.mean()
-            results.append(_figures(drawn) - _figures(again))
-        return np.concatenate(results, axis=1)
+            parts.append(drawn)
+        return np.concatenate(parts, axis=1)
+
+    @cached_property
+    def _redrawn(self) -> Floats:
+        """Mean costs of each band in evaluations redrawn, (bands, 3, DRAWS): the evaluation is a sample too.
+
+        Each redraws one engine less than the band has, which makes up for what drawing from a sample instead of from
+        all engines loses in variance.
+        """
+        random = np.random.default_rng(SEED + 1)
+        costs = self.costs(self.true, self.predicted)
+        means = np.zeros((len(self._members), 3, DRAWS))
+        for rows, mean in zip(self._members, means, strict=True):
+            if len(rows):
+                parts = [
+                    costs[:, rows[random.integers(len(rows), size=(size, max(1, len(rows) - 1)))]].mean(axis=2)
+                    for size in _parts(DRAWS, len(rows))
+                ]
+                mean[:] = np.concatenate(parts, axis=1)
+        return means
+
+    @cached_property
+    def _members(self) -> list[Ints]:
+        """The registered engines of each band."""
+        bands = self.bands(self.true)
+        return [np.flatnonzero(bands == band) for band in range(len(self.edges) + 1)]
 
 
 def familywise(samples: Floats, level: float) -> Floats:
@@ -221,5 +243,7 @@ def _figures(costs: Floats) -> Floats:
     return np.stack([np.sqrt(costs[0]), costs[1], costs[2]])
 
 
-def _parts(total: int, most: int) -> list[int]:
+def _parts(total: int, width: int) -> list[int]:
+    """`total` draws in parts of at most CELLS_AT_ONCE draws x `width`."""
+    most = max(1, CELLS_AT_ONCE // width)
     return [min(most, total - done) for done in range(0, total, most)]
