@@ -862,6 +862,16 @@ def test_comparison_that_fails_is_a_finding_and_the_others_go_on(world: World) -
     assert result.coverage is None
 
 
+def test_list_that_fails_does_not_hide_what_the_others_name(world: World) -> None:
+    world.serve()
+    world.sagemaker.endpoints["onwing-FD001"]["EndpointStatus"] = "Failed"
+    world.sagemaker.broken |= {"list_model_package_groups"}
+
+    found = {finding.what: finding for finding in world.run().findings}
+
+    assert set(found) == {"check", "endpoint"}
+
+
 def test_repair_that_fails_says_why_and_what_to_do(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.sagemaker.register("FD001", "Approved")
 

@@ -11,7 +11,7 @@ from control_plane import clients, datasets, executions, inventory, training
 from control_plane.datasets import fleet_key
 from control_plane.errors import ControlPlaneError, DatasetNotFoundError
 from control_plane.executions import Execution
-from control_plane.findings import Finding, Scope, moment
+from control_plane.findings import Finding, Scope, moment, stamp
 from control_plane.inventory import Inventory, Record
 
 BADLY = ("FAILED", "TIMED_OUT", "ABORTED", "UNKNOWN")
@@ -188,9 +188,7 @@ def check_claims(scope: Scope, seen: Inventory, fleet: str) -> Iterator[Finding]
 def _ended(execution: Execution) -> str:
     if execution.status == "UNKNOWN":
         return "does not exist (any more)"
-    return f"ended {execution.status}" + (
-        f" at {execution.stopped_at:%Y-%m-%d %H:%M:%S} UTC" if execution.stopped_at else ""
-    )
+    return f"ended {execution.status}" + (f" at {stamp(execution.stopped_at)}" if execution.stopped_at else "")
 
 
 def _update(scope: Scope, key: Mapping[str, Any], **change: Any) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from control_plane import clients, datasets, executions, schedules
+from control_plane import clients, executions, schedules
 from control_plane.datasets import fleet_key
 from control_plane.schedules import Schedule
 
@@ -56,11 +56,6 @@ class Inventory:
     def endpoints(self) -> dict[str, Endpoint]:
         """The project's endpoints by fleet."""
         return {endpoint.fleet: endpoint for endpoint in list_endpoints(self.project)}
-
-    @cached_property
-    def fleets(self) -> list[str]:
-        """Every fleet that anything is known of: an upload, a model package, an endpoint."""
-        return sorted({*datasets.list_fleets(self.table), *self.groups, *self.endpoints})
 
     @cached_property
     def groups(self) -> set[str]:

@@ -17,7 +17,7 @@ import cmapss
 from control_plane import approval_records, approvals, clients, datasets, ingestion, inventory, violations
 from control_plane.approval_records import Approval, Package
 from control_plane.errors import ControlPlaneError, DatasetNotFoundError
-from control_plane.findings import Finding, Scope
+from control_plane.findings import Finding, Scope, stamp
 from control_plane.inventory import PAGE, Inventory
 from control_plane.manifest import version_of
 from control_plane.package_events import PackageStateChange
@@ -87,7 +87,7 @@ def _settle_package(
     finding = Finding(
         what="approval",
         where=f"{fleet} v{version}",
-        problem=f"the Model Registry says {status} since {modified:%Y-%m-%d %H:%M:%S} UTC, but {told}"
+        problem=f"the Model Registry says {status} since {stamp(modified)}, but {told}"
         + (f" and left {acted.state}" if acted.state in ("starting", "refusing") else ""),
         action=f"onwing {'approve' if status == 'Approved' else 'reject'} {name}, once more",
     )
@@ -135,7 +135,7 @@ def check_uploads(scope: Scope, seen: Inventory) -> Iterator[Finding]:
         finding = Finding(
             what="upload",
             where=f"s3://{scope.settings.bucket_name}/{upload.key}",
-            problem=f"uploaded {upload.modified:%Y-%m-%d %H:%M:%S} UTC and never taken in",
+            problem=f"uploaded {stamp(upload.modified)} and never taken in",
             action="upload it again",
         )
         repairs += 1
@@ -237,7 +237,7 @@ def check_violations(scope: Scope, seen: Inventory) -> Iterator[Finding]:
         finding = Finding(
             what="violations",
             where=f"s3://{settings.bucket_name}/{key}",
-            problem=f"written {modified:%Y-%m-%d %H:%M:%S} UTC, and nobody decided on it",
+            problem=f"written {stamp(modified)}, and nobody decided on it",
             action="read it, and decide yourself: onwing rollback FLEET, or onwing train --fleet FLEET",
         )
         repairs += 1

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from control_plane import coverage, inventory
-from control_plane.findings import Finding, Scope, moment
+from control_plane.findings import Finding, Scope, moment, stamp
 from control_plane.inventory import Inventory
 
 PERIODS = 3
@@ -26,7 +26,7 @@ def check_windows(scope: Scope, seen: Inventory, fleet: str) -> Iterator[Finding
     known = [time for time in times if time is not None]
     if known and scope.now - max(known) <= PERIODS * schedule.period:
         return
-    since = f"since {max(known):%Y-%m-%d %H:%M} UTC" if known else "ever"
+    since = f"since {stamp(max(known))}" if known else "ever"
     yield Finding(
         what="monitoring",
         where=f"{endpoint.name} {variant}",

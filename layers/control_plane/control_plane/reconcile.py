@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from control_plane import (
     alerts,
     coverage,
+    datasets,
     dead_executions,
     endpoint_state,
     lost_events,
@@ -118,14 +119,17 @@ def _collect(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]
 
 
 def _fleets(seen: Inventory, findings: list[Finding]) -> list[str]:
-    fleets: list[str] = []
+    """Every fleet that anything is known of: an upload, a model package, an endpoint."""
+    known: set[str] = set()
 
-    def list_fleets() -> list[Finding]:
-        fleets.extend(seen.fleets)
-        return []
+    def add(fleets: Callable[[], Iterable[str]]) -> Iterator[Finding]:
+        known.update(fleets())
+        yield from ()
 
-    findings += _collect("list of fleets", list_fleets)
-    return fleets
+    findings += _collect("list of fleets", lambda: add(lambda: datasets.list_fleets(seen.table)))
+    findings += _collect("list of model package groups", lambda: add(lambda: seen.groups))
+    findings += _collect("list of endpoints", lambda: add(lambda: seen.endpoints))
+    return sorted(known)
 
 
 def _check_coverage(scope: Scope, seen: Inventory, measured: list[Coverage]) -> Iterator[Finding]:
