@@ -27,14 +27,15 @@ from turbofan.drift_summary import FLAGS, RECENT_ROWS, SENSOR_COUNT, Normal, Sum
 from turbofan.errors import InputError
 from turbofan.features import FIRST_SENSOR, FIRST_SETTING, Bools, Floats, Ints
 
+FILE = "drift.json"
 SCHEMA = 1
 KIND = "drift-inputs"
 # False alarms per check, of all sensors and kinds together; predictions (turbofan.drift_predictions) have the rest of
 # the 3 % that a check may cost.
 LEVEL = 0.025
 SIZES = (5, 10, 20, 40, 80)  # engines in a window that thresholds are calibrated for; between them, interpolated
-LEAST_ENGINES = 10  # fewer say nothing about how engines differ: no thresholds then
-SPLITS = 16  # of the engines into fitted and held out
+LEAST_ENGINES = 20  # fewer do not say how engines differ: no thresholds then
+SPLITS = 12  # of the engines into fitted and held out
 HELD_OUT = 1 / 3
 DRAWS = 200  # windows of each size for each split
 TAIL, NORMAL_TAIL = 0.995, 2.807  # that quantile of the absolute value of a standard normal variable
@@ -47,6 +48,7 @@ CONTRIBUTION_FLOOR = 1e-3  # of a sensor's variance between engines: no two sens
 DATA_KINDS = ("stuck", "dropped", "unit", "noise")
 SEVERE_SHIFT = 0.8  # standard deviations of its regime
 SEVERE_SHARE = 0.25  # of the engines
+SEVERE_BIAS = 10.0  # cycles
 MOST = 0.5  # of the engines: a change of so many is the fleet's, and its size is the median over all
 
 
@@ -142,7 +144,7 @@ class Reference:
     def fit(cls, normal: Normal, summary: Summary, engines: int) -> Reference:
         """From the summaries of `engines` engines at several ages each."""
         sensors = np.flatnonzero(~normal.few)
-        means = summary.mean[:, sensors]
+        means = np.nan_to_num(summary.mean[:, sensors])  # NaN: of engines with hardly any rows
         covariance = np.atleast_2d(np.cov(means, rowvar=False))
         covariance = covariance + CONTRIBUTION_FLOOR * np.diag(np.diag(covariance)) + 1e-9 * np.eye(len(sensors))
         share = flags_of(summary).mean(axis=0)
@@ -205,6 +207,22 @@ class Reference:
                 across = self.covariance[np.ix_(known, pattern)]
                 distance[np.ix_(rows, pattern)] = distance[np.ix_(rows, known)] @ np.linalg.solve(there, across)
         return distance
+
+
+def students_t(threshold: float, engines: int) -> float:
+    """A normal variable's threshold for one whose spread is itself estimated from so many engines.
+
+    Source: Abramowitz and Stegun 26.7.5, first term: the quantile of Student's t from that of the normal.
+    """
+    return threshold * (1 + (threshold**2 + 1) / (4 * (engines - 1)))
+
+
+def interpolate(values: Floats, engines: int) -> Floats:
+    """What `values` (sizes, ...) given for windows of SIZES engines are for a window of so many."""
+    at = np.interp(np.log(max(engines, 1)), np.log(SIZES), np.arange(len(SIZES)))
+    low = min(int(at), len(SIZES) - 2)
+    result: Floats = values[low] + (at - low) * (values[low + 1] - values[low])
+    return result
 
 
 def flags_of(summary: Summary) -> Floats:
@@ -280,15 +298,12 @@ class DriftBaseline:
         Raises InputError if the baseline has no thresholds.
         """
         if not self.calibrated:
-            raise InputError(f"the baseline has no thresholds ({self.why_not})", "drift.json", "Train on more engines.")
+            raise InputError(f"the baseline has no thresholds ({self.why_not})", FILE, "Train on more engines.")
         return _Check(self, raw, offsets).findings()
 
     def limits(self, engines: int) -> Floats:
         """What each statistic of a window of so many engines may be, (K + F,)."""
-        sizes = np.log(SIZES)
-        at = np.clip(np.log(max(engines, 1)), sizes[0], sizes[-1])
-        scale = np.array([np.interp(at, sizes, column) for column in self.scale.T])
-        limits: Floats = scale * np.interp(at, sizes, self.thresholds)
+        limits: Floats = interpolate(self.scale, engines) * interpolate(self.thresholds, engines)
         return limits
 
     def to_dict(self) -> dict[str, Any]:
@@ -346,23 +361,23 @@ class DriftBaseline:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"the drift baseline is none that this image reads ({error!r})",
-                "drift.json",
+                FILE,
                 "Use the drift.json that the process job of this version wrote.",
             ) from error
 
 
-def cut_ages(offsets: Ints, random: np.random.Generator) -> Ints:
-    """Row numbers after which each engine is looked at, (engines, CUTS), spread over its life, youngest first."""
+def cut_ages(offsets: Ints, random: np.random.Generator, cuts: int = CUTS) -> Ints:
+    """Row numbers after which each engine is looked at, (engines, cuts), spread over its life, youngest first."""
     lengths = np.diff(offsets)
     first = np.minimum(FIRST_CUT, lengths)
-    place = (np.arange(CUTS) + random.random((len(lengths), CUTS))) / CUTS
+    place = (np.arange(cuts) + random.random((len(lengths), cuts))) / cuts
     ages = first[:, None] + np.floor(place * (lengths - first + 1)[:, None]).astype(np.int64)
     ends: Ints = offsets[:-1, None] + np.minimum(ages, lengths[:, None])
     return ends
 
 
-def draw_windows(engines: int, size: int, draws: int, random: np.random.Generator) -> Ints:
-    """Windows of `size` engines, each once at one of its CUTS, (draws, size): numbers of cuts, engine by engine.
+def draw_windows(engines: int, size: int, draws: int, random: np.random.Generator, cuts: int = CUTS) -> Ints:
+    """Windows of `size` engines, each once at one of its cuts, (draws, size): numbers of cuts, engine by engine.
 
     Half of the windows mix all ages; a quarter each sees engines of the younger or of the older half of life only:
     a fleet that grows old together must not look like drift. Engines repeat only if there are too few.
@@ -374,11 +389,11 @@ def draw_windows(engines: int, size: int, draws: int, random: np.random.Generato
         ]
     )
     stage = random.integers(0, 4, draws)[:, None]
-    half = CUTS // 2
+    half = cuts // 2
     low = np.where(stage == 3, half, 0)
-    width = np.where(stage >= 2, half, CUTS)
+    width = np.where(stage >= 2, half, cuts)
     cut = low + np.floor(random.random((draws, size)) * width).astype(np.int64)
-    windows: Ints = picked * CUTS + cut
+    windows: Ints = picked * cuts + cut
     return windows
 
 
@@ -412,9 +427,7 @@ def _calibrate(
         size_scale = np.maximum(np.quantile(np.abs(found), TAIL, axis=0) / NORMAL_TAIL, LEAST_SPREAD)
         scale.append(size_scale)
         threshold = float(np.quantile(np.abs(found / size_scale).max(axis=1), 1 - LEVEL))
-        # Student's t against the normal: the spread is itself an estimate, from so many engines (Abramowitz and
-        # Stegun 26.7.5, first term).
-        thresholds.append(threshold * (1 + (threshold**2 + 1) / (4 * (engines - 1))))
+        thresholds.append(students_t(threshold, engines))
     return centre, spread, np.array(scale), np.array(thresholds)
 
 

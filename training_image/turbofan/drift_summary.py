@@ -227,4 +227,4 @@ def _few_levels(members: list[Floats]) -> Bools:
     for rows in members:
         for j in np.flatnonzero(few):
             few[j] = len(np.unique(rows[:100, j])) <= FEW_LEVELS and len(np.unique(rows[:, j])) <= FEW_LEVELS
-    return few
+    return few & ~few.all()  # a handful of rows says nothing about levels

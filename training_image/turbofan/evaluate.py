@@ -1,7 +1,8 @@
 """The evaluation job: the official test engines, once, after every choice has been made.
 
 It reports; the verdict is the state machine's, so a missed gate is a success of this job. Beside the report it leaves
-probes.json, by which a deployment recognises the model that was evaluated.
+probes.json, by which a deployment recognises the model that was evaluated, and drift_predictions.json, by which
+monitoring knows what this model answers while nothing has changed.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from turbofan import metadata, plots, probes, scoring
-from turbofan.artifact import Artifact
+from turbofan import drift, drift_predictions, metadata, plots, probes, scoring
+from turbofan.artifact import WINDOWS_AT_ONCE, Artifact
 from turbofan.container import Paths, is_simulated, setting
 from turbofan.dataset import Rows
-from turbofan.features import Floats, Ints
+from turbofan.drift import DriftBaseline, cut_ages
+from turbofan.drift_predictions import PredictionBaseline
+from turbofan.features import Floats, Ints, to_rul, windows
 
 SCHEMA = 1
 
@@ -91,10 +94,41 @@ def evaluate(paths: Paths) -> None:
     folder = paths.processing_output("evaluation")
     metadata.write_json(folder / "report.json", report)
     metadata.write_json(folder / probes.FILE, probes.make(challenger, *validation, fleet, version))
+    baseline = paths.processing_input("baseline") / drift.FILE
+    if baseline.exists():
+        healthy = DriftBaseline.from_dict(metadata.load_json(baseline))
+        learnt = prediction_baseline(
+            challenger, healthy, [(validation[1], validation[0].offsets), (engines.raw, engines.offsets)]
+        )
+        content = {"simulated": simulated, "artifact_sha256": challenger.sha256, **learnt.to_dict()}
+        metadata.write_json(folder / drift_predictions.FILE, content, indent=None)
+    else:  # a data set that was processed before there was one
+        print(f"No {drift.FILE} in the baseline: predictions of this model will not be monitored", flush=True)
     write_predictions(folder / "predictions.csv", engines, predicted, ceiling, champion_predicted)
     title = f"{fleet}, data set {version[:12] or 'unnamed'}: {len(engines.units)} test engines"
     plots.evaluation_figure(folder / "evaluation.png", engines.rul, predicted, ceiling, title, simulated)
     _print_summary(report)
+
+
+def prediction_baseline(
+    model: Artifact, healthy: DriftBaseline, parts: list[tuple[Floats, Ints]]
+) -> PredictionBaseline:
+    """What the model answers to engines that no weight was fitted on, of all ages.
+
+    `parts` are raw rows (n, 26) with the offsets of their engines. True RUL has no part in it, and no choice is made.
+    """
+    raw = np.concatenate([rows for rows, _ in parts])
+    starts = np.cumsum([0] + [len(rows) for rows, _ in parts])
+    offsets = np.concatenate([[0]] + [part[1:] + start for (_, part), start in zip(parts, starts, strict=False)])
+    ends = cut_ages(offsets, np.random.default_rng(1), drift_predictions.CUTS)
+    inputs, _ = model.features.transform(raw, offsets)
+    last = ends.ravel() - 1
+    outputs = [
+        model.outputs(windows(inputs, offsets, model.window, last[i : i + WINDOWS_AT_ONCE]))
+        for i in range(0, len(last), WINDOWS_AT_ONCE)
+    ]
+    rul = to_rul(np.concatenate(outputs), model.max_rul).reshape(ends.shape)
+    return PredictionBaseline.fit(healthy, raw, offsets, ends, rul)
 
 
 def both_metrics(true: Floats, predicted: Floats, ceiling: float) -> dict[str, Any]:

@@ -25,9 +25,9 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any], indent: int | None = 2) -> None:
     """Write JSON that any reader takes: NaN and infinity are errors here, not there."""
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def parse(text: str | bytes, where: str) -> dict[str, Any]:
@@ -50,3 +50,14 @@ def read(folder: Path) -> dict[str, Any]:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise InputError(f"{FILE} cannot be read ({error.strerror})", str(path), "Check the inputs.") from error
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises InputError."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"the file cannot be read as JSON ({error})", str(path), "Check the inputs.") from error
+    if not isinstance(content, dict):
+        raise InputError("the file holds no JSON object", str(path), "Check the inputs.")
+    return content

@@ -1,4 +1,4 @@
-"""The processing job: a fleet's three files become normalised rows in three parts, metadata and a baseline."""
+"""The processing job: a fleet's three files become normalised rows in three parts, metadata and baselines."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from cmapss import COLUMNS, DataError, check, check_trio, parse_name, read_rul, read_table
 
-from turbofan import baseline, metadata
+from turbofan import baseline, drift, metadata
 from turbofan.container import Paths, is_simulated, setting
 from turbofan.dataset import Rows
+from turbofan.drift import DriftBaseline
 from turbofan.errors import InputError
 from turbofan.features import UNIT, Bools, Features, Floats, Ints, engine_offsets, run_to_failure_rul
 
@@ -105,6 +106,16 @@ def process(paths: Paths) -> None:
     folder = paths.processing_output("baseline")
     metadata.write_json(folder / "statistics.json", baseline.statistics(train))
     metadata.write_json(folder / "constraints.json", baseline.constraints(train))
+    clock = time.perf_counter()
+    # Of all engines, also those that validate: a model is chosen by them, a baseline is not.
+    healthy = DriftBaseline.fit(trio.train, offsets, settings.seed)
+    content = {"simulated": is_simulated(), "dataset_version": settings.dataset_version, **healthy.to_dict()}
+    metadata.write_json(folder / drift.FILE, content, indent=None)
+    print(
+        f"drift baseline: {healthy.engines} engines, {healthy.why_not or 'calibrated'}, "
+        f"{time.perf_counter() - clock:.2f} s",
+        flush=True,
+    )
     print(
         f"features: {len(features.names)} ({', '.join(features.sensors)}, their means so far, cycle), "
         f"{len(features.regimes.centres)} regime(s)\n"
