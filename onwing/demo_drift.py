@@ -32,8 +32,8 @@ ENGINES, REPORTS, RATE = 40, 2, 20.0
 SCENARIO, SENSORS, SIZE = "bias", ("s4",), 0.6
 WHAT = "since an overhaul of the fleet, "
 SETTLED_SECONDS = 3.5  # a little more than there is between two deliveries of the embedded cloud
-DELIVERY_TIMEOUT = 60.0  # for the capture of what was sent
-DECISION_TIMEOUT = 60.0  # for the decision on a report, and its alert
+DELIVERY_TIMEOUT = 120.0  # for the capture of what was sent
+DECISION_TIMEOUT = 120.0  # for the decision on a report, and its alert
 LOOK_SECONDS = 0.2
 KIND = "drift"
 
