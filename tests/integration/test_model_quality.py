@@ -49,7 +49,7 @@ def put_registered(deployed: Deployed, champion: dict[str, Any]) -> None:
     true = random.uniform(5, 120, 100).round()
     lines = ["unit,cycles,true_rul,predicted_rul"]
     lines += [
-        f"{unit},{40 + unit},{rul:.0f},{rul + error:.3f}"
+        f"{unit},{20 + unit},{rul:.0f},{rul + error:.3f}"
         for unit, (rul, error) in enumerate(zip(true, random.normal(0, SPREAD, 100), strict=True), 1)
     ]
     body = "\n".join(lines).encode()

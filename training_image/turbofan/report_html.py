@@ -170,7 +170,7 @@ th.bar, td.bar { width: 320px; } .number { text-align: right; white-space: nowra
 .middle { text-anchor: middle; } .end { text-anchor: end; }
 code { font-size: 13px; white-space: nowrap; } tbody th { min-width: 70px; }
 footer { color: #66717b; font-size: 13.5px; padding: 6px 4px; max-width: 980px; }
-@media print { @page { size: A4; margin: 12mm; } body { background: #fff; font-size: 12px; } main { padding: 0; }
-  .card, .tile { border: 1px solid #d9dfe4; } .card { break-inside: avoid-page; padding: 12px 14px; }
-  th.bar, td.bar { width: 200px; } }
+@media print { @page { size: A4; margin: 10mm; } body { background: #fff; zoom: .66; } main { padding: 0; }
+  .card, .tile { border: 1px solid #d9dfe4; } h2, h2 + .note, thead { break-after: avoid; }
+  svg, .tile { break-inside: avoid; } }
 """
