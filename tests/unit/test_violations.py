@@ -309,6 +309,16 @@ def test_model_monitors_files_are_held_against_the_champion(fleet: Fleet) -> Non
     assert fleet.episode("v7#hourly")["since"] == "2026-11-23T10:00:00Z"
 
 
+def test_model_monitors_windows_are_in_a_row_for_a_day_at_most(fleet: Fleet) -> None:
+    fleet.serve()
+    content = json.dumps({"violations": [DRIFT]}).encode()
+    for day, hour in ((20, 10), (21, 11), (22, 13)):
+        fleet.write(f"onwing-FD001/daily/2026/11/{day}/{hour}", content)
+
+    assert [record["consecutive"] for record in fleet.records()] == [1, 2, 1]
+    assert fleet.episode("v7#daily")["since"] == "2026-11-22T13:00:00Z"
+
+
 def test_other_variants_violations_are_told_only(fleet: Fleet) -> None:
     fleet.serve(age=timedelta(hours=1))
     for hour in (10, 11):
@@ -316,6 +326,17 @@ def test_other_variants_violations_are_told_only(fleet: Fleet) -> None:
 
     assert fleet.rollbacks() == []
     assert "the champion is v7" in " ".join(fleet.records()[-1]["reasons"])
+
+
+@pytest.mark.parametrize("predecessor", [False, True])
+def test_rollback_is_advised_only_where_there_is_a_version_before(fleet: Fleet, predecessor: bool) -> None:
+    fleet.serve(predecessor=predecessor)
+    for hour in (10, 11):
+        fleet.report(hour, DRIFT)
+
+    advice = fleet.records()[-1]["what_to_do"]
+    assert "onwing ingest" in advice
+    assert ("To go back to v6: onwing rollback FD001" in advice) is predecessor
 
 
 def test_fleet_that_nobody_deployed_or_uploaded_gets_alerts(fleet: Fleet) -> None:

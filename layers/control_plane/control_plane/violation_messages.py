@@ -97,9 +97,9 @@ def what_to_do(account: Account) -> str:
     if decision.missed("idle") and training:
         return f"wait for the training that runs: onwing watch {training.running}"
     if decision.missed("new_data"):
-        return (
-            f"upload data of engines as they fly now (onwing ingest FOLDER); no training helps before. To go back to "
-            f"the version before: onwing rollback {fleet}"
+        back = f" To go back to v{account.serving.predecessor}: onwing rollback {fleet}"
+        return "upload data of engines as they fly now (onwing ingest FOLDER); no training helps before." + (
+            back if account.serving.predecessor is not None else ""
         )
     if decision.missed("retrain_allowed") or decision.missed("cooldown"):
         return f"decide whether to train now: onwing train --fleet {fleet}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from control_plane import clients
@@ -113,17 +114,21 @@ class Episode:
     alerted: str  # JSON of the last alert; empty if people know of nothing
     since: str  # as written before
     revision: int  # counts the windows that were added
+    gap: timedelta | None  # windows further apart are not in a row
 
     def streak(self, window: str) -> list[str]:
-        """The windows in a row that have violations, up to the newest one unless one after `window` is ok."""
-        ids = sorted(self.windows)
-        after = ids.index(window)
-        begin = end = after
-        while begin > 0 and self.windows[ids[begin - 1]] != "ok":
-            begin -= 1
-        while end + 1 < len(ids) and self.windows[ids[end + 1]] != "ok":
-            end += 1
-        return ids[begin : end + 1] if self.windows[window] != "ok" else []
+        """The windows in a row with violations that this one is in, oldest first; none if it is ok."""
+        rows: list[list[str]] = [[]]
+        for each in sorted(self.windows):
+            if self.windows[each] == "ok" or (rows[-1] and self._is_apart(rows[-1][-1], each)):
+                rows.append([])
+            if self.windows[each] != "ok":
+                rows[-1].append(each)
+        return next((row for row in rows if window in row), [])
+
+    def _is_apart(self, before: str, after: str) -> bool:
+        starts = [datetime.fromisoformat(start) for start in (start_of(before), start_of(after)) if start]
+        return self.gap is not None and len(starts) == 2 and starts[1] - starts[0] > self.gap
 
     def newer_ok(self, window: str) -> str:
         """The first window after this one that is without violations; empty if there is none."""
@@ -136,8 +141,11 @@ class Episode:
         return self.since if is_cut and self.since and self.since < begins else begins
 
 
-def add_window(table: str, fleet: str, stream: str, window: str, *, ok: bool) -> Episode:
-    """Write down how one window ended; one write, so that many at once need not wait for each other."""
+def add_window(table: str, fleet: str, stream: str, window: str, *, ok: bool, gap: timedelta | None = None) -> Episode:
+    """Write down how one window ended; one write, so that many at once need not wait for each other.
+
+    `gap` is for a monitor that may be silent about windows without violations.
+    """
     key = {"pk": {"S": fleet_key(fleet)}, "sk": {"S": f"EPISODE#{stream}"}}
     names = {"#window": window}
     values = {":outcome": {"S": "ok" if ok else "violations"}, ":one": {"N": "1"}}
@@ -149,7 +157,7 @@ def add_window(table: str, fleet: str, stream: str, window: str, *, ok: bool) ->
     assert item is not None  # nothing removes the map
     windows = {name: value["S"] for name, value in item["windows"]["M"].items()}
     alerted, since = (item.get(name, {}).get("S", "") for name in ("alerted", "since"))
-    episode = Episode(table, key, windows, alerted, since, int(item["revision"]["N"]))
+    episode = Episode(table, key, windows, alerted, since, int(item["revision"]["N"]), gap)
     if len(windows) > 2 * WINDOWS_KEPT:
         oldest = {f"#w{n}": name for n, name in enumerate(sorted(windows)[: WINDOWS_KEPT // 2])}
         _update(table, key, f"REMOVE {', '.join(f'#windows.{alias}' for alias in oldest)}", {}, names=oldest)

@@ -35,6 +35,8 @@ from control_plane.violation_records import DECIDED, DONE, OPEN, Episode, Held, 
 
 ATTEMPTS = 5  # at a decision that somebody else was faster to carry out
 REPEAT_ALERT = timedelta(days=1)
+# Model Monitor's schedules are hourly to daily, and whether it writes a file when it finds nothing is not documented.
+MODEL_MONITORS_GAP = timedelta(hours=25)
 LEVELS = ("warning", "critical")
 FEATURES_TOLD = 200
 
@@ -425,7 +427,8 @@ def _decided(account: Account, stream: str, *, late: bool) -> dict[str, Any]:
 def _episode(own: Handling, place: Place, record: dict[str, Any]) -> Episode:
     """The monitor's episode with this window in it, however often it is added."""
     table, ok = own.stack.table_name, record["count"] == 0
-    return violation_records.add_window(table, place.fleet, record["stream"], place.window, ok=ok)
+    gap = MODEL_MONITORS_GAP if place.source == "model-monitor" else None
+    return violation_records.add_window(table, place.fleet, record["stream"], place.window, ok=ok, gap=gap)
 
 
 def _result(held: Held, outcome: Any) -> ViolationResult:
