@@ -45,8 +45,9 @@ _OTHER_UNITS: dict[str, tuple[tuple[str, float, float], ...]] = {
     "%": (("a fraction of 1", 100.0, 0.0),),
 }
 # A unit is named if so many of the values that are out of range would be within the baseline's range in it, which is
-# widened by this much of itself on both sides, because fleets age and fly elsewhere.
-_SURE_SHARE, _MARGIN = 0.9, 0.05
+# widened by this much of itself on both sides, because fleets age and fly elsewhere. Two units are named if the second
+# explains nearly as many of the values as the first.
+_SURE_SHARE, _MARGIN, _AS_WELL = 0.9, 0.05, 0.98
 
 
 @dataclass(frozen=True)
@@ -314,18 +315,20 @@ class _Outside:
         if self._zeros >= _SURE_SHARE * self.count:
             text = f"{name} reads 0 {where}: the sensor or its line has dropped out."
             return text, f"{column.name} reads 0"
-        best = int(self._fits.argmax()) if len(self._fits) else -1
-        if best >= 0 and self._fits[best] >= _SURE_SHARE * self.count:
-            other, factor, offset = self._units[best]
-            plus = f" and add {offset:g}" if offset else ""
-            times = f"multiply by {factor:.5g}{plus}" if factor != 1 else f"add {offset:g}"
-            text = (
-                f"{name} comes in {other} instead of {column.unit} {where}, values {values}: have the sender convert "
-                f"it ({times})."
-            )
+        least = max(_SURE_SHARE * self.count, _AS_WELL * self._fits.max(initial=0))
+        fitting = [unit for unit, fits in zip(self._units, self._fits.tolist(), strict=True) if fits >= least]
+        if fitting:
+            other = " or ".join(each for each, _, _ in fitting)
+            how = f"convert it ({_conversion(*fitting[0][1:])})" if len(fitting) == 1 else "say which and convert it"
+            text = f"{name} comes in {other} instead of {column.unit} {where}, values {values}: have the sender {how}."
             return text, f"{column.name} in {other} instead of {column.unit}"
         text = f"{name} is outside {low:g} to {high:g}{unit} {where}: values {values}."
         return text, f"{column.name} outside {low:g} to {high:g}{unit}"
+
+
+def _conversion(factor: float, offset: float) -> str:
+    parts = [f"multiply by {factor:.5g}"] if factor != 1 else []
+    return " and ".join([*parts, f"add {offset:g}"] if offset else parts)
 
 
 def _percent(share: float) -> str:
