@@ -125,9 +125,7 @@ def test_whatever_is_sent_is_told_and_breaks_nothing(content: bytes, kind: str) 
             json.dumps(problem.violation, allow_nan=False)
 
 
-@pytest.mark.parametrize(
-    "document", [{}, {"features": None}, {"features": [1]}, {"features": [{"name": "s1", "completeness": "all"}]}]
-)
+@pytest.mark.parametrize("features", [None, [1], [{"name": "s1", "completeness": "all"}], [{"completeness": 1.0}]])
 def test_broken_constraints_are_an_error_that_says_so(features: object) -> None:
     with pytest.raises(InputError, match="constraints"):
         Constraints.from_dict({"features": features})
