@@ -45,7 +45,7 @@ def checked(*bodies: bytes, kind: str = "text/csv", **config: object) -> SchemaC
         ("s9", lambda v: v * 0.1047198, "rad/s instead of rpm"),
         ("s19", lambda v: v / 100, "a fraction of 1 instead of %"),
         # Near the ground, nothing tells them apart.
-        ("op1", lambda v: v * 1000, "ft or m instead of 1000 ft"),
+        ("op1", lambda v: v * 304.8, "ft or m instead of 1000 ft"),
     ],
 )
 def test_unit_is_named(name: str, convert: Callable[[captured.Array], captured.Array], says: str) -> None:
