@@ -35,7 +35,7 @@ SETTLED_SECONDS = 3.5  # a little more than there is between two deliveries of t
 DELIVERY_TIMEOUT = 120.0  # for the capture of what was sent
 DECISION_TIMEOUT = 120.0  # for the decision on a report, and its alert
 LOOK_SECONDS = 0.2
-KIND = "drift"
+KIND, LEVELS = "drift", ("warning", "critical")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def watch(world: World) -> dict[str, Any]:
                 where=f"{world.fleet} {champion.variant}, window {found['id']}",
                 todo=f"onwing demo --keep, then: onwing drift report {world.fleet}",
             )
-        decision, alert, seconds = _decision(world, found, began)
+        decision, alert, seconds = _decision(world, found, began, told[-1].severity if told else None)
         found["alert_seconds"] = seconds
         decisions.append(decision)
         told += [alert] if alert else []
@@ -207,8 +207,13 @@ def _delivered(world: World, variant: str, since: datetime) -> None:
     _until(look, DELIVERY_TIMEOUT, "The capture of the requests has not been delivered.", f"s3://…/{prefix}")
 
 
-def _decision(world: World, found: dict[str, Any], began: datetime) -> tuple[Decision, Alert | None, float | None]:
-    """The decision on a window's report, the alert on it, and the seconds from the report to the alert."""
+def _decision(
+    world: World, found: dict[str, Any], began: datetime, known: str | None
+) -> tuple[Decision, Alert | None, float | None]:
+    """The decision on a window's report, the alert on it, and the seconds from the report to the alert.
+
+    `known` is the level that people were told before: the same again is no alert.
+    """
     window = Window(id=found["id"], report=found["report"])
     decided: list[Decision] = []
     sent: list[Alert] = []
@@ -219,10 +224,9 @@ def _decision(world: World, found: dict[str, Any], began: datetime) -> tuple[Dec
         sent[:] = [
             alert
             for alert in alerts.read(world.target, world.stack, since=began, fleet=world.fleet)
-            if alert.kind == KIND
+            if alert.kind == KIND and alert.severity in LEVELS
         ]
-        # A decision that calls nobody (level None) has no alert.
-        return bool(decided) and (bool(sent) or decided[0].level is None)
+        return bool(decided) and (bool(sent) or decided[0].level in (None, known))
 
     with world.out.step("Waiting for the decision, and the alert on it"):
         _until(look, DECISION_TIMEOUT, "Nothing was decided on the violations.", window.report)

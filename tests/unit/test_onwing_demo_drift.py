@@ -25,7 +25,7 @@ from .onwing_fakes import STACK, FakeClient, at, context_with, control_table, ta
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
     folder = tmp_path_factory.mktemp("fleet")
-    simulate("FD001", folder, engines=45, seed=3)
+    simulate("FD001", folder, engines=8, seed=3)
     return data.resolve("FD001", folder, url=None)
 
 
@@ -49,7 +49,13 @@ def test_the_changed_world_is_the_same_engines_with_other_sensors_and_says_so(fi
 def world(monkeypatch: pytest.MonkeyPatch, files: DataSet) -> SimpleNamespace:
     """A fleet whose champion is v2; `outcomes` are those of the windows to come."""
     made = SimpleNamespace(
-        outcomes=["ok", "violations", "violations"], sent=[], alerts=[], level="warning", windows=0, other=""
+        outcomes=["ok", "violations", "violations"],
+        sent=[],
+        alerts=[],
+        level="warning",
+        windows=0,
+        other="",
+        silent=0,  # the number of the window of which nobody is told
     )
     s3 = FakeClient(
         head_object=lambda **_: {"LastModified": at(100)},
@@ -71,8 +77,11 @@ def world(monkeypatch: pytest.MonkeyPatch, files: DataSet) -> SimpleNamespace:
         window = Window(
             f"w{made.windows}", outcome=outcome, drift=2.0, engines=40, report=f"r/{made.windows}/", severity="moderate"
         )
-        if outcome == "violations" and made.level:
-            level = "critical" if made.windows == 3 else "warning"
+        last = made.windows == len(made.outcomes)
+        if made.windows == made.silent:
+            made.alerts.clear()
+        elif outcome == "violations" and made.level:
+            level = "critical" if last else "warning"
             sent = at(100 + 2 * made.windows).isoformat()
             made.alerts.append(demo_drift.Alert(sent, "id", f"drift {made.windows}", "", "drift", level, "FD001"))
         old = Judged("FD001", "v1", False, "open")
@@ -84,6 +93,7 @@ def world(monkeypatch: pytest.MonkeyPatch, files: DataSet) -> SimpleNamespace:
 
     monkeypatch.setattr(demo_drift, "Replay", Sender)
     monkeypatch.setattr(demo_drift, "SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(demo_drift, "ENGINES", 5)
     monkeypatch.setattr(demo_drift, "LOOK_SECONDS", 0.001)
     monkeypatch.setattr("onwing.monitor_run.judge", judge)
     monkeypatch.setattr(monitoring, "decision_on", decision_on)
@@ -106,7 +116,7 @@ def test_clean_traffic_then_as_many_changed_windows_as_it_takes(world: SimpleNam
     assert found["alert_seconds"] == 6.0
     assert found["decision"]["reasons"] == ["no newer data"]
     clean, first, second = world.sent
-    assert len(clean) == len(first) == demo_drift.ENGINES
+    assert len(clean) == len(first) == 5
     assert clean != first != second
     said = text(world.context)
     assert "The world changes: since an overhaul of the fleet, s4: reads higher by 0.6 σ" in said
@@ -117,6 +127,13 @@ def test_a_decision_that_calls_nobody_is_no_reason_to_wait(world: SimpleNamespac
     world.level = None
     found = demo_drift.watch(world.world)
     assert (found["alerts"], found["alert_seconds"]) == ([], 0.0)
+
+
+def test_a_level_that_people_know_is_no_reason_to_wait(world: SimpleNamespace) -> None:
+    world.outcomes, world.silent = ["ok", *["violations"] * 3], 3
+    world.world.stack.parameters["ViolationWindows"] = "3"
+    found = demo_drift.watch(world.world)
+    assert [window["alert_seconds"] for window in found["injected"]] == [4.0, None, 8.0]
 
 
 def test_a_change_that_is_not_found_ends_it(world: SimpleNamespace) -> None:
