@@ -70,6 +70,15 @@ def stream(ages: list[float], last: int) -> dict[str, Any]:
     return {"events": events, "lastIngestionTime": last}
 
 
+def test_executions_of_monitoring_schedules_are_bounded_too(stores: dict[str, Any]) -> None:
+    store = Store()
+    table = store.table(SCOPE, "monitoring-execution")
+    for number, status in enumerate(("InProgress", "CompletedWithViolations", "Failed", "Completed", "Failed")):
+        table[str(number)] = {"MonitoringExecutionStatus": status}
+    retention.prune(store)
+    assert list(table) == ["0", "2", "3", "4"]
+
+
 def test_log_events_go_by_the_groups_retention_and_the_limits(stores: dict[str, Any]) -> None:
     newest = stream([0.5] * 7, last=30)
     expired = stream([3, 2, 0.5], last=20)
