@@ -71,6 +71,7 @@ QUALITY: dict[str, Any] = DATA | {
             {"band": ">125", "engines": 2, "predictions": 8, "rmse": 9.1, "bias": 1.1, "registered_engines": 2,
              "registered_rmse": 7.0, "registered_bias": 0.5, "compared": False},
         ],
+        "engines_without_predictions": [501, 502],
         "engines": [{"unit": 31, "predictions": 4, "error": 18.2, "rmse": 20.1}, {"unit": 8, "error": -3.0}],
     },
 }  # fmt: skip
@@ -131,6 +132,7 @@ def test_model_quality_is_told_with_its_limits_over_time_by_band_and_by_engine(t
         assert words in found.text, words
     assert "not compared: too few registered engines" in found.text
     assert "june.csv" in found.text
+    assert "501, 502" in found.text
     assert "Correct the file." in found.text
     assert "engine 31: +18.2 cycles, 4 predictions" in found.text
     assert "Cause" not in found.text

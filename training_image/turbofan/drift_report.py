@@ -445,6 +445,12 @@ def _quality(quality: Mapping[str, Any]) -> list[Element]:
         names = ("Engines", "Predictions", "RMSE", "Registered", "Mean error", "Registered", "Registered engines")
         columns = [("True RUL", ""), *((name, "number") for name in names), ("", "")]
         cards.append(html.card("By remaining life", "", html.table(columns, rows)))
+    unknown = quality.get("engines_without_predictions") or []
+    if unknown:
+        count = html.whole(quality.get("engines_without_predictions_count", len(unknown)))
+        names = ", ".join(html.text(unit) for unit in unknown)
+        note = "This variant was never asked about them: another one was, or the number is wrong."
+        cards.append(html.card(f"Truth without a prediction: {count} engines", note, html.element("p", names)))
     engines = quality.get("engines") or []
     if engines:
         cards.append(
