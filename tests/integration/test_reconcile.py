@@ -204,7 +204,9 @@ def test_uploads_whose_events_were_lost_are_trained_on(stack: Deployed, fleet: s
     found = findings(stack, f"_{fleet}.txt")
 
     assert [(each["what"], each["repaired"]) for each in found] == [("upload", True)] * 3, found
-    assert stack.ended(fleet)["output"]["outcome"] == "registered"
+    described = stack.ended(fleet)
+    assert described["status"] == "SUCCEEDED", (described.get("error"), described.get("cause"))
+    assert described["output"]["outcome"] == "registered"
     assert findings(stack, fleet, report_only=True) == []
 
 
