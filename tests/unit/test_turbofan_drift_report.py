@@ -221,6 +221,8 @@ def test_values_beyond_the_baselines_buckets_get_buckets_of_their_own() -> None:
     assert max(width for width, count in zip(widths, far.window, strict=True) if count) <= 1  # seen, not smeared
     still = Distribution.of("s1", [518.67, 518.67], [9], [518.67, 518.67])
     assert list(still.window) == [2]
+    odd = Distribution.of("s2", [640, 641, 642], [5, 5], [float("nan"), float("inf"), 641.5])
+    assert list(odd.window) == [0, 1]
     inside = Distribution.of("s2", [640, 641, 642], [5, 5], [640.0, 642.0])
     assert (list(inside.edges), list(inside.window)) == ([640, 641, 642], [1, 1])
 

@@ -448,9 +448,9 @@ def _quality(quality: Mapping[str, Any]) -> list[Element]:
     unknown = quality.get("engines_without_predictions") or []
     if unknown:
         count = html.whole(quality.get("engines_without_predictions_count", len(unknown)))
-        names = ", ".join(html.text(unit) for unit in unknown)
         note = "This variant was never asked about them: another one was, or the number is wrong."
-        cards.append(html.card(f"Truth without a prediction: {count} engines", note, html.element("p", names)))
+        listed = html.element("p", ", ".join(html.text(unit) for unit in unknown))
+        cards.append(html.card(f"Truth without a prediction: {count} engines", note, listed))
     engines = quality.get("engines") or []
     if engines:
         cards.append(

@@ -35,6 +35,7 @@ class Distribution:
     ) -> Distribution:
         """The window's `values` beside a baseline's buckets, with buckets of their own where they lie beyond those."""
         found = np.asarray(values, dtype=np.float64)
+        found = found[np.isfinite(found)]
         low, high = float(edges[0]), float(edges[-1])
         ends, counts = [float(edge) for edge in edges], [float(count) for count in baseline]
         if low == high:  # a sensor that stood still has a bucket all the same
