@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from onwing import deployments, endpoints, monitoring, operations
+from onwing import endpoints, monitoring, operations
 from onwing.command import Context
 from onwing.console import figure
 from onwing.errors import Exit
@@ -64,7 +64,7 @@ def judge(
     """Run it to its end; what it said of each variant. Raises OnwingError when the run failed."""
     arn = start(target, stack, fleet)
     ended = operations.wait(target, arn, timeout=timeout, interval=operations.POLL_SECONDS / 2)
-    return ended, judged(target, stack, _succeeded(ended).output)
+    return ended, judged(target, stack, _succeeded(ended))
 
 
 def _succeeded(run: operations.Run) -> operations.Run:
@@ -72,29 +72,41 @@ def _succeeded(run: operations.Run) -> operations.Run:
     return operations.succeed(run, todo)
 
 
-def judged(target: Target, stack: Stack, output: Mapping[str, Any]) -> list[Judged]:
-    """What the output of a run says, with the records of the windows that it has closed."""
+def judged(target: Target, stack: Stack, run: operations.Run) -> list[Judged]:
+    """What a run's output says, with the records of the windows that it has closed.
+
+    Of an endpoint with nothing new to judge the output says nothing: that is told too.
+    """
+    asked = run.input.get("fleets")
+    states = {
+        endpoint.fleet: endpoint.deployment
+        for endpoint in endpoints.all_of(target, stack, measured=False)
+        if endpoint.deployment.monitored and (asked is None or endpoint.fleet in asked)
+    }
     found = []
-    for endpoint in output.get("monitored", []):
+    for endpoint in run.output.get("monitored", []):
         fleet = str(endpoint["endpoint"]).removeprefix(endpoints.name_of(stack, ""))
-        champion = deployments.read(target, stack, fleet).champion
-        serves = champion.variant if champion else ""
-        told = [
-            Judged(
-                fleet,
-                str(window["variant"]),
-                window["variant"] == serves,
-                str(window["outcome"]),
-                str(window.get("kind", "data")),
-                str(window.get("summary", "")),
-                monitoring.window(target, stack, fleet, window["variant"], window["id"]) if window.get("id") else None,
-            )
-            for window in endpoint.get("windows", [])
+        champion = states[fleet].champion if fleet in states else None
+        found += [
+            _judged(target, stack, fleet, champion.variant if champion else "", each) for each in endpoint["windows"]
         ]
-        if serves and not any(item.champion and item.kind == "data" for item in told):
-            told.insert(0, Judged(fleet, serves, True, NOTHING_NEW))
-        found += told
+    for fleet, state in states.items():
+        if state.champion and not any(each.fleet == fleet and each.champion and each.kind == "data" for each in found):
+            found.insert(0, Judged(fleet, state.champion.variant, True, NOTHING_NEW))
     return found
+
+
+def _judged(target: Target, stack: Stack, fleet: str, champion: str, window: Mapping[str, Any]) -> Judged:
+    variant, name = str(window["variant"]), window.get("id")
+    return Judged(
+        fleet,
+        variant,
+        variant == champion,
+        str(window["outcome"]),
+        str(window.get("kind", "data")),
+        str(window.get("summary", "")),
+        monitoring.window(target, stack, fleet, variant, name) if name else None,
+    )
 
 
 def exit_code(judged: Sequence[Judged]) -> Exit:
@@ -122,7 +134,7 @@ def run(context: Context, fleet: str | None, *, wait: bool, timeout: float | Non
 
 def conclude(context: Context, ended: operations.Run) -> Exit:
     """What came of a run that was followed by its name. Raises OnwingError when it failed."""
-    return tell(context, judged(context.target, context.stack, _succeeded(ended).output))
+    return tell(context, judged(context.target, context.stack, _succeeded(ended)))
 
 
 def tell(context: Context, found: Sequence[Judged]) -> Exit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -351,8 +352,11 @@ def told(outcome: str, variant: str = "v7", **more: Any) -> dict[str, Any]:
 
 def judged(*windows: dict[str, Any], items: Any = ()) -> list[Judged]:
     clients = monitored_by((f"WINDOW#v7#{WINDOW['id']}", {"record": WINDOW}), *items)
-    output = {"monitored": [{"endpoint": "onwing-FD001", "windows": list(windows)}]}
-    return monitor_run.judged(target_with(**clients), STACK, output)
+    # The machine names those endpoints only that it has windows of.
+    output = {"monitored": [{"endpoint": "onwing-FD001", "windows": list(windows)}] if windows else []}
+    arn = execution_of("monitoring", "all-x")
+    run = operations.Run(arn, "monitoring", "SUCCEEDED", at(0), input={"reason": "test"}, output=output)
+    return monitor_run.judged(target_with(**clients), STACK, run)
 
 
 QUALITY = {"kind": "quality", "id": "quality-20261123T080000Z"}
@@ -392,6 +396,20 @@ def test_what_was_closed_is_told_with_its_record() -> None:
     assert "no longer monitored" in monitor_run.line(judged(told("switched off"))[0])
 
 
+def ended_with(arn: str, output: Any) -> dict[str, Any]:
+    asked = json.dumps({"fleets": ["FD001"]})
+    return description("SUCCEEDED", 5, executionArn=arn, input=asked, output=json.dumps(output))
+
+
+def test_of_a_fleet_that_was_not_asked_for_nothing_is_told() -> None:
+    run = operations.Run(
+        execution_of("monitoring", "x"), "monitoring", "SUCCEEDED", at(0), input={"fleets": ["FD002"]}, output={}
+    )
+    assert monitor_run.judged(target_with(**monitored_by()), STACK, run) == []
+    unmonitored = monitored_by(monitored=False)
+    assert monitor_run.judged(target_with(**unmonitored), STACK, replace(run, input={})) == []
+
+
 def plain(markup: str) -> str:
     return Text.from_markup(markup).plain
 
@@ -401,7 +419,7 @@ def test_the_run_is_started_for_its_fleet_followed_and_told(monkeypatch: pytest.
     output = {"monitored": [{"endpoint": "onwing-FD001", "windows": [told("violations")]}]}
     stepfunctions = FakeClient(
         start_execution={"executionArn": arn},
-        describe_execution=description("SUCCEEDED", 5, executionArn=arn, output=json.dumps(output)),
+        describe_execution=ended_with(arn, output),
     )
     context = context_with(
         stepfunctions=stepfunctions, **monitored_by((f"WINDOW#v7#{WINDOW['id']}", {"record": WINDOW}))
@@ -421,7 +439,7 @@ def test_a_run_that_is_watched_by_its_name_ends_with_what_it_found() -> None:
     output = {"monitored": [{"endpoint": "onwing-FD001", "windows": [told("violations")]}]}
     stepfunctions = FakeClient(
         list_executions={"executions": [{"name": arn.rpartition(":")[2], "executionArn": arn, "startDate": at(0)}]},
-        describe_execution=description("SUCCEEDED", 5, executionArn=arn, output=json.dumps(output)),
+        describe_execution=ended_with(arn, output),
         get_execution_history={"events": []},
     )
     context = context_with(
