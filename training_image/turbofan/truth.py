@@ -83,11 +83,14 @@ def join(truth: Path, predictions: Path) -> Joined:
         joined.prediction_files += 1
         joined.predictions += len(content)
         for prediction in content:
+            if prediction.unit not in ends:  # not kept: most engines still fly
+                joined.without_truth += 1
+                continue
             key = (prediction.unit, prediction.cycle)
             before = newest.get(key)
             if before is None or (prediction.time, prediction.event) > (before.time, before.event):
                 newest[key] = prediction
-    joined.repeated = joined.predictions - len(newest)
+    joined.repeated = joined.predictions - joined.without_truth - len(newest)
     joined.broken_prediction_files = len(joined.problems) - joined.broken_truth_files
 
     by_engine: dict[float, list[Prediction]] = defaultdict(list)
@@ -96,9 +99,6 @@ def join(truth: Path, predictions: Path) -> Joined:
     doubtful = _contradictions(ends, joined)
     for unit in sorted(by_engine):
         made = sorted(by_engine[unit], key=lambda each: each.cycle)
-        if unit not in ends:
-            joined.without_truth += len(made)
-            continue
         end, where = ends[unit][0]
         if unit not in doubtful and made[-1].cycle > end + SAME:
             doubtful.add(unit)
