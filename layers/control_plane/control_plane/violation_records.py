@@ -44,6 +44,7 @@ class Held:
     state: str
     record: dict[str, Any]
     claimed_at: str
+    episode: Episode | None = None  # as this delivery has seen it last
 
     @property
     def name(self) -> str:

@@ -112,7 +112,7 @@ def _decide(own: Handling, place: Place, held: Held, findings: Findings) -> None
     variant = place.variant or serving.variant or place.monitor
     stream = variant if place.source == "onwing" else f"{variant}#{place.monitor}"
     stream += "#quality" if place.is_quality else ""
-    episode = _episode(own, place, {"stream": stream, "count": findings.count})
+    episode = held.episode = _episode(own, place, {"stream": stream, "count": findings.count})
     streak = episode.streak(place.window)
     ok = Decision(action="none", level=None, reasons=["the window is without violations"], guards=[])
     evidence = Evidence(
@@ -229,7 +229,7 @@ def _carry_out(own: Handling, place: Place, held: Held) -> ViolationResult:
             return _tell_unreadable(own, place, held, problem)
     else:
         raise ViolationError(f"{held.name}: others were faster {ATTEMPTS} times to do what was decided.")
-    episode = _episode(own, place, held.record)
+    episode = held.episode or _episode(own, place, held.record)
     violation_records.describe_episode(episode, "" if held.record["late"] else held.record["level"] or "")
     if held.record["decision"] == "none":
         _tell_over(own, place, held, episode)
