@@ -76,6 +76,11 @@ class Rollout:
         """Its endpoint's name."""
         return f"onwing-{self.fleet}"
 
+    @property
+    def drift_alarm(self) -> str:
+        """The name of the alarm that is the endpoint's, whichever version serves."""
+        return f"{self.endpoint}-data-drift"
+
     def serve(self) -> dict[str, Any]:
         """A first version in service, recorded as champion, with a backup."""
         self.champion = self.make(config=True)
@@ -83,6 +88,7 @@ class Rollout:
             EndpointName=self.endpoint, EndpointConfigName=self.champion["config"], Tags=self.tags()
         )
         self.settled("InService")
+        self.watch()
         self.champion["since"] = now()
         self.record(champion=self.champion)
         output = output_of(self.deployed, run(self.deployed, "Backup", {"fleets": [self.fleet], "reason": "test"}))
@@ -184,6 +190,22 @@ class Rollout:
                 TreatMissingData="notBreaching",
             )
         return served
+
+    def watch(self) -> None:
+        """The endpoint's own alarm, as a promotion puts it."""
+        self.deployed.client("cloudwatch").put_metric_alarm(
+            AlarmName=self.drift_alarm,
+            AlarmDescription="drift of a test",
+            Namespace="Onwing",
+            MetricName="DataDrift",
+            Dimensions=[{"Name": "Endpoint", "Value": self.endpoint}],
+            Statistic="Maximum",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=1,
+            ComparisonOperator="GreaterThanThreshold",
+            TreatMissingData="ignore",
+        )
 
     def variant(self, served: dict[str, Any], weight: float) -> dict[str, Any]:
         """A production variant."""

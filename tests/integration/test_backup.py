@@ -28,7 +28,7 @@ def test_backup_has_all_that_it_takes_to_build_the_endpoint_again(deployed: Depl
     assert document["weights"] == {"v1": 1}
     assert [each["ModelName"] for each in document["models"]] == [champion["model"]]
     assert document["models"][0]["PrimaryContainer"]["ModelDataUrl"].startswith("s3://")
-    assert [each["AlarmName"] for each in document["alarms"]] == rollout.alarms_of("v1")
+    assert {each["AlarmName"] for each in document["alarms"]} == {rollout.drift_alarm, *rollout.alarms_of("v1")}
     assert {"Key": "onwing:fleet", "Value": fleet} in document["tags"]
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests import captured
@@ -357,43 +356,3 @@ def test_endpoint_that_is_not_monitored_is_left_out_unless_it_is_asked_for(deplo
     monitored = Monitored(deployed, fleet)
     assert "it is not monitored" in monitored.fails()
     assert monitored.item("MONITOR#v1") == {}
-
-
-def test_ground_truth_is_joined_with_the_predictions_once(served: Monitored) -> None:
-    engines, random = captured.histories(12), np.random.default_rng(1)
-    served.deliver(engines)
-    assert [window["kind"] for window in served.run()] == ["data"]
-
-    champion = served.item("DEPLOYMENT")["champion"]
-    true = random.uniform(0, 125, 200)
-    lines = [
-        f"{cycles},{rul},{rul + error}"
-        for cycles, rul, error in zip(random.integers(31, 300, 200), true, random.normal(0, 15, 200), strict=True)
-    ]
-    put(served, champion["probes"].replace("probes.json", "predictions.csv"), "cycles,true_rul,predicted_rul", lines)
-    truth = [f"{rows[0, 0]:.0f},{rows[-1, 1]:.0f},{max(0.0, 125 - rows[-1, 1]):.0f}" for rows in engines]
-    put(served, f"monitoring/ground-truth/{served.fleet}/june.csv", "unit,cycle,rul", truth)
-    time.sleep(2.1)
-    [window] = served.run()
-    assert (window["kind"], window["outcome"]) == ("quality", "ok")
-    item = served.item("QUALITY#v1")
-    assert item["last"]["engines"] == 12
-    assert set(item) == {"truth_until", "last", "updated_at"}
-    record = served.closed()[-1]
-    assert (record["kind"], record["id"]) == ("quality", window["id"])
-    assert served.deployed.keys(f"{record['report']}constraint_violations.json")
-    assert served.run() == []
-
-    put(served, f"monitoring/ground-truth/{served.fleet}/july.csv", "engine;cycle;rul", ["1;2;3"])
-    time.sleep(2.1)
-    [window] = served.run()
-    assert window["kind"] == "quality"
-    message = served.deployed.alert(f"{served.fleet}: v1, some of the ground truth is not usable")["Message"]
-    assert "july.csv" in message
-
-
-def put(monitored: Monitored, key: str, header: str, lines: Iterable[str]) -> None:
-    """Upload a CSV file."""
-    bucket = monitored.deployed.outputs["BucketName"]
-    body = "\n".join([header, *lines, ""]).encode()
-    monitored.deployed.client("s3").put_object(Bucket=bucket, Key=key, Body=body)

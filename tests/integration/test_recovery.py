@@ -44,7 +44,7 @@ def test_drill_endpoint_configuration_and_model_are_lost_and_predict_the_same_ag
     delete_endpoint(rollout)
     sagemaker.delete_endpoint_config(EndpointConfigName=champion["config"])
     sagemaker.delete_model(ModelName=champion["model"])
-    deployed.client("cloudwatch").delete_alarms(AlarmNames=rollout.alarms_of("v1"))
+    deployed.client("cloudwatch").delete_alarms(AlarmNames=[rollout.drift_alarm, *rollout.alarms_of("v1")])
 
     planned = restored(rollout, plan_only=True)
     assert planned["outcome"] == "planned"
@@ -53,6 +53,7 @@ def test_drill_endpoint_configuration_and_model_are_lost_and_predict_the_same_ag
         f"create model {champion['model']}",
         f"create endpoint configuration {rollout.endpoint}-v1-… in which v1 stands alone",
         f"create endpoint {rollout.endpoint}",
+        f"create alarm {rollout.drift_alarm}",
         f"create alarm {rollout.endpoint}-v1-errors-5xx",
         f"create alarm {rollout.endpoint}-v1-model-latency",
     ]
@@ -66,7 +67,7 @@ def test_drill_endpoint_configuration_and_model_are_lost_and_predict_the_same_ag
     recorded = items["DEPLOYMENT"]["champion"]
     assert made["models"] == {champion["model"]}
     assert made["configs"] == {recorded["config"]} != {champion["config"]}
-    assert len(made["alarms"]) == 2
+    assert len(made["alarms"]) == 3
     assert recorded == {**champion, "config": recorded["config"]}
     assert "LOCK" not in items
     arn = describe(deployed, fleet)["EndpointArn"]
@@ -101,7 +102,8 @@ def test_given_backup_replaces_what_serves_and_ends_what_is_under_way(rollout: R
     assert weights(deployed, fleet) == {"v1": 1}
     made = made_for(deployed, fleet)
     assert made["models"] == {rollout.champion["model"]}
-    assert {name.rsplit("-v", 1)[1][0] for name in made["alarms"]} == {"1"}
+    assert made["alarms"] == {rollout.drift_alarm, *rollout.alarms_of("v1")}
+    assert len(made["alarms"]) == 3
     items = fleet_items(deployed, fleet)
     assert items["DEPLOYMENT"]["champion"]["version"] == 1
     assert {"under_way", "predecessor"} & set(items["DEPLOYMENT"]) == set()

@@ -49,7 +49,8 @@ def assert_stands_alone(rollout: Rollout, served: dict[str, Any]) -> None:
     assert made_for(rollout.deployed, rollout.fleet) == {
         "models": {served["model"]},
         "configs": {served["config"]},
-        "alarms": {f"{rollout.endpoint}-{served['variant']}-{what}" for what in ("model-latency", "errors-5xx")},
+        "alarms": {rollout.drift_alarm}
+        | {f"{rollout.endpoint}-{served['variant']}-{what}" for what in ("model-latency", "errors-5xx")},
     }
     items = fleet_items(rollout.deployed, rollout.fleet)
     assert items["DEPLOYMENT"]["champion"]["version"] == served["version"]
@@ -135,6 +136,7 @@ def test_first_deployment_has_nothing_to_go_back_to_and_is_removed(deployed: Dep
     deployed.client("sagemaker").create_endpoint(
         EndpointName=rollout.endpoint, EndpointConfigName=rollout.challenger["config"]
     )
+    rollout.watch()
     rollout.record(under_way=rollout.under_way(100, rollout.challenger["config"], "preflight", "first"))
     output = output_of(deployed, run(deployed, "Rollback", asked(rollout, version=1)))
 
