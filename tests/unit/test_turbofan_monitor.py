@@ -191,6 +191,18 @@ def test_memory_is_bounded_by_a_fair_sample_of_the_engines(job: Monitor, monkeyp
     assert 20 < sum(units) / len(units) < 40  # neither the first nor the last
 
 
+def test_large_window_is_judged_by_as_many_engines_as_thresholds_are_calibrated_for(job: Monitor) -> None:
+    engines = captured.histories(60)
+    copies = [captured.changed(rows, 0, 1000 * copy + rows[:, 0]) for copy in range(4) for rows in engines]
+    job.capture(captured.records(copies))
+    report = job.judge()
+    assert (report["outcome"], report["engines"], report["engines_judged"]) == ("ok", 240, 80)
+    assert {engine["unit"] // 1000 for engine in report["affected"]["engines"]} == {0, 1, 2, 3}
+    sampled = {feature["name"]: feature["statistic"] for feature in report["features"]}
+    report = job.judge(WINDOW_START="2026-11-23T10:00:00Z")  # other engines in another window
+    assert {feature["name"]: feature["statistic"] for feature in report["features"]} != sampled
+
+
 # violations
 
 

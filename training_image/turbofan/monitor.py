@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import json
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def monitor(paths: Paths) -> None:
     settings = Settings.from_environment(paths)
     standard = Standard.load(settings.baseline, needs_constraints=not is_scheduled())
     capture = Capture(settings.capture, *(settings.interval or ()))
-    traffic = Traffic(SchemaCheck(standard.constraints))
+    traffic = Traffic(SchemaCheck(standard.constraints), seed=zlib.crc32(settings.start.encode()))
     with settings.predictions.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(PREDICTIONS_HEADER)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from turbofan.capture import Capture, Prediction, Record, predictions
+from turbofan.drift_summary import MIN_ROWS
 from turbofan.features import Floats, Ints
 from turbofan.schema import SchemaCheck
 from turbofan.serving.bodies import Engines
@@ -35,6 +36,7 @@ class Traffic:
     """Counts of records, and engines by unit."""
 
     schema: SchemaCheck
+    seed: int = 0  # of the samples: other engines in other windows
     probes: int = 0
     failed: int = 0  # answered with an error
     malformed: int = 0  # cannot be read as engines, although no error was captured
@@ -70,31 +72,38 @@ class Traffic:
         return len(self._seen)
 
     def engines(self) -> list[Engine]:
-        """Those that are judged, in order of units."""
+        """Those that are kept, in order of units."""
         return [self._engines[unit] for unit in sorted(self._engines)]
+
+    def sample(self, count: int) -> list[Engine]:
+        """At most `count` of them, drawn fairly from those with rows enough to be judged; in order of units."""
+
+        def order(unit: int) -> tuple[bool, int]:
+            return len(self._engines[unit].rows) < MIN_ROWS, self._rank(unit)
+
+        return [self._engines[unit] for unit in sorted(sorted(self._engines, key=order)[:count])]
 
     def _keep(self, engines: Engines, time: str, answered: list[Prediction]) -> None:
         rul = {(each.unit, each.cycle): each.rul for each in answered}
         self._seen.update(engines.units)
         for i, (unit, cycle) in enumerate(zip(engines.units, engines.cycles, strict=True)):
             known = self._engines.get(unit)
-            if (known is not None and (known.time, known.cycle) >= (time, cycle)) or _rank(unit) > self._most_rank:
+            if (known is not None and (known.time, known.cycle) >= (time, cycle)) or self._rank(unit) > self._most_rank:
                 continue
             start, end = int(engines.offsets[i]), int(engines.offsets[i + 1])
             rows = engines.raw[max(start, end - MOST_ROWS) : end].copy()
             self._engines[unit] = Engine(unit, time, cycle, rows, rul.get((unit, cycle)))
         if len(self._engines) > 2 * MOST_ENGINES:
-            kept = sorted(self._engines, key=_rank)[:MOST_ENGINES]
+            kept = sorted(self._engines, key=self._rank)[:MOST_ENGINES]
             self._engines = {unit: self._engines[unit] for unit in kept}
-            self._most_rank = _rank(kept[-1])
+            self._most_rank = self._rank(kept[-1])
+
+    def _rank(self, unit: int) -> int:
+        """A number that looks drawn at random but is the same each time (multiplicative hashing, Knuth)."""
+        return (unit + self.seed) * 2654435761 % _RANKS
 
 
 def histories(engines: list[Engine]) -> tuple[Floats, Ints]:
     """Their rows (n, 26), one engine after the other, and where each begins, (engines + 1,)."""
     raw = np.concatenate([engine.rows for engine in engines]) if engines else np.empty((0, 26))
     return raw, np.cumsum([0, *(len(engine.rows) for engine in engines)], dtype=np.int64)
-
-
-def _rank(unit: int) -> int:
-    """A number that looks drawn at random but is the same each time (multiplicative hashing, Knuth)."""
-    return unit * 2654435761 % _RANKS

@@ -14,7 +14,7 @@ from cmapss import COLUMNS
 
 from turbofan import outcome
 from turbofan.capture import Capture
-from turbofan.drift import Finding, Findings
+from turbofan.drift import SIZES, Finding, Findings
 from turbofan.drift_predictions import PredictionFindings, cause, severity
 from turbofan.drift_summary import MIN_ROWS
 from turbofan.monitor_settings import Settings
@@ -47,6 +47,7 @@ class Drift:
 
     inputs: Findings
     predictions: PredictionFindings | None
+    ranked: tuple[tuple[int, float], ...]  # units of all engines and their scores, worst first
 
     @property
     def is_violated(self) -> bool:
@@ -69,14 +70,21 @@ class Drift:
         return severity(self.inputs, self.predictions)
 
     @classmethod
-    def find(cls, standard: Standard, engines: list[Engine]) -> Drift:
-        """Hold the engines, at least one, against a baseline with thresholds."""
+    def find(cls, standard: Standard, traffic: Traffic) -> Drift:
+        """Hold the engines, at least one, against a baseline with thresholds.
+
+        Thresholds are calibrated up to a number of engines, and beyond it the baseline's own error would be taken for
+        drift: a larger window is judged by a sample of so many. Who is affected is said of all of them.
+        """
+        everyone, engines = traffic.engines(), traffic.sample(SIZES[-1])
         answered = [engine for engine in engines if engine.rul is not None]
         found = None
         if standard.predictions is not None and standard.predictions.calibrated and answered:
             rul = np.array([engine.rul for engine in answered], dtype=np.float64)
             found = standard.predictions.check(standard.inputs, *histories(answered), rul)
-        return cls(standard.inputs.check(*histories(engines)), found)
+        inputs = standard.inputs.check(*histories(engines))
+        rest = inputs if len(engines) == len(everyone) else standard.inputs.check(*histories(everyone))
+        return cls(inputs, found, tuple((everyone[at].unit, score) for at, score in rest.engines_ranked))
 
 
 def judge(settings: Settings, standard: Standard, capture: Capture, traffic: Traffic) -> dict[str, Any]:
@@ -91,7 +99,7 @@ def judge(settings: Settings, standard: Standard, capture: Capture, traffic: Tra
         }
     problems = traffic.schema.problems()
     lacking = _lacking(settings, standard, engines)
-    found = None if lacking else Drift.find(standard, engines)
+    found = None if lacking else Drift.find(standard, traffic)
     # Engines that fly where no baseline engine did cannot be judged, unless that itself is the news.
     judged = found.inputs.engines if found else 0
     if found and not found.is_violated and judged < settings.min_engines:
@@ -107,7 +115,7 @@ def judge(settings: Settings, standard: Standard, capture: Capture, traffic: Tra
             "what_to_do": DO[outcome.INSUFFICIENT],
         }
     if found:
-        report |= _statistics(found, engines)
+        report |= _statistics(found)
     violations = _violations(problems, found)
     if not violations:
         return report | {"outcome": outcome.OK, "summary": _calm(report), "what_to_do": DO_NOTHING}
@@ -178,19 +186,17 @@ def _lacking(settings: Settings, standard: Standard, engines: list[Engine]) -> s
     return ""
 
 
-def _statistics(found: Drift, engines: list[Engine]) -> dict[str, Any]:
+def _statistics(found: Drift) -> dict[str, Any]:
     """What the report says of the statistics."""
     inputs = found.inputs
     return {
         "drift": round(found.ratio, 4),
+        "engines_judged": inputs.engines,
         "features": [_rounded(asdict(feature)) for feature in inputs.features],
         "predictions": _rounded(asdict(found.predictions)) if found.predictions else None,
         "affected": {
             "sensors": [feature.name for feature in inputs.violations if feature.name in COLUMNS],
-            "engines": [
-                {"unit": engines[at].unit, "score": round(score, 3)}
-                for at, score in inputs.engines_ranked[:ENGINES_SHOWN]
-            ],
+            "engines": [{"unit": unit, "score": round(score, 3)} for unit, score in found.ranked[:ENGINES_SHOWN]],
             "regimes": [_rounded(asdict(regime)) for regime in inputs.regimes],
         },
     }
