@@ -168,7 +168,7 @@ th.bar, td.bar { width: 320px; } .number { text-align: right; white-space: nowra
   vertical-align: -1px; }
 .axis { font-size: 12px; fill: #66717b; } .axis.strong { font-size: 14px; fill: #1b3a57; }
 .middle { text-anchor: middle; } .end { text-anchor: end; }
-code { font-size: 13px; white-space: nowrap; } tbody th { min-width: 70px; }
+code { font-size: 13px; white-space: nowrap; } tbody th { overflow-wrap: break-word; }
 footer { color: #66717b; font-size: 13.5px; padding: 6px 4px; max-width: 980px; }
 @media print { @page { size: A4; margin: 10mm; } body { background: #fff; zoom: .66; } main { padding: 0; }
   .card, .tile { border: 1px solid #d9dfe4; } h2, h2 + .note, thead { break-after: avoid; }
