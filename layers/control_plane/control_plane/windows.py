@@ -132,17 +132,17 @@ def open_windows(
     end = now.replace(microsecond=0) - timedelta(seconds=limits.delivery_delay_seconds)
     scope = _Scope(settings, limits, request.fleet, request.execution, now, end)
     variants, strange = _variants(scope)
-    found = [_describe_or_skip(variant, _open_data, scope) for variant in variants]
+    found = [_open_or_skip(variant, _open_data, scope) for variant in variants]
     if (truth := _newest_truth(scope)) is not None:
         serving = [variant for variant in variants if variant.serving]
-        found += [_describe_or_skip(variant, _open_quality, scope, truth) for variant in serving]
+        found += [_open_or_skip(variant, _open_quality, scope, truth) for variant in serving]
     return WindowsResult(
         windows=[each for each in found if isinstance(each, Window)],
         skipped=[each for each in found if isinstance(each, Skipped)] + strange,
     )
 
 
-def _describe_or_skip(variant: _Variant, open_: Any, *arguments: Any) -> Window | Skipped | None:
+def _open_or_skip(variant: _Variant, open_: Any, *arguments: Any) -> Window | Skipped | None:
     try:
         window: Window | Skipped | None = open_(variant, *arguments)
     except _NotDescribedError as error:
