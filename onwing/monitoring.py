@@ -21,6 +21,7 @@ OK, VIOLATIONS, INSUFFICIENT, UNREADABLE = "ok", "violations", "insufficient", "
 NEVER, OVERDUE, FAILED, OFF = "never", "overdue", "failed", "off"
 ALARMING = (VIOLATIONS, UNREADABLE, OVERDUE, FAILED)  # what a person should look at
 NOTHING = "none"  # the decision on a window without violations
+UNDECIDED = "open"  # the state of a file's record until its decision stands
 # The schedule is hourly: a variant that was not looked at for so long was forgotten.
 OVERDUE_AFTER = timedelta(hours=3)
 REPORT, PAGE = "report.json", "report.html"
@@ -173,12 +174,17 @@ def qualities(target: Target, stack: Stack, fleet: str, variant: str) -> list[Wi
 
 
 def decisions(target: Target, stack: Stack, fleet: str, variant: str | None = None) -> list[Decision]:
-    """What was decided on a fleet's violations, newest window first; of one variant, if it is named."""
+    """What was decided on a fleet's violations, newest window first; of one variant, if it is named.
+
+    A file that is being looked at has a record without a decision yet: that is left out.
+    """
     items = control.items(target, stack, deployments.partition_key(fleet), prefix="VIOLATION#", newest_first=True)
     return [
         control.made(Decision, document)
         for item in items
-        if variant in (None, _part(item, 2)) and (document := control.document(item.get("record"))) is not None
+        if variant in (None, _part(item, 2))
+        and item.get("state") != UNDECIDED
+        and (document := control.document(item.get("record"))) is not None
     ]
 
 

@@ -98,6 +98,7 @@ def test_a_variant_is_told_with_its_window_its_episode_and_the_last_decision() -
         (f"VIOLATION#{WINDOW['id']}#v7#00000000", {"record": DECISION}),
         ("VIOLATION#20261123T070000Z#v7#00000000", {"record": older}),
         ("VIOLATION#20261123T093000Z#v7#00000000", {"record": {**DECISION, "at": "2026-12-01", "decision": "none"}}),
+        ("VIOLATION#20261123T094500Z#v7#00000000", {"record": {**DECISION, "at": "2026-12-02"}, "state": "open"}),
         (f"VIOLATION#{WINDOW['id']}#v6#00000000", {"record": {**DECISION, "at": "2027", "decision": "rollback"}}),
         ("QUALITY#v7", {"last": {"id": "q", "outcome": "ok", "summary": "RMSE 12.1, registered 11.4"}}),
     )
