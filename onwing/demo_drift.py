@@ -27,9 +27,9 @@ from onwing.target import Target
 from onwing.traffic import Replay
 
 ENGINES, REPORTS, RATE = 40, 2, 20.0
-# As if the probe of one temperature had been exchanged in the whole fleet, and the new type read higher: 3.6 °R in FD001.
-# Plain to see for statistics, and yet so small that predictions are a few cycles off: a moderate change, of which people
-# are warned first. A severe one would take a young champion back.
+# As if the probe of one temperature had been exchanged in the whole fleet, and the new type read higher (3.6 °R in
+# FD001). Plain to see for statistics, and so small that predictions are a few cycles off: a moderate change, of which
+# people are warned first. A severe one would take a young champion back.
 SCENARIO, SENSORS, SIZE = "bias", ("s4",), 0.4
 WHAT = "since an overhaul of the fleet, "
 SETTLED_SECONDS = 3.5  # a little more than there is between two deliveries of the embedded cloud
