@@ -1,0 +1,122 @@
+"""Drift as an operator sees it: real commands, the real monitoring job, simulated engines, the stub's model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from onwing.cli import app
+from onwing.errors import Exit
+from onwing.simulator import MARKER, simulate
+from tests import captured
+from tests.deployed import Deployed, until
+
+from .test_model_quality import put_registered
+from .test_onwing_operations import TIMEOUT, Operator, operator  # noqa: F401  (a fixture)
+
+ENGINES = "12"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, fleet: str) -> Path:
+    """The engines that the baseline was fitted on, and others of their kind, by the fleet's name."""
+    for role, path in simulate("FD001", tmp_path, engines=captured.ENGINES, seed=5).items():
+        path.rename(tmp_path / f"{role}_{fleet}.txt")
+    assert (tmp_path / MARKER).is_file()
+    return tmp_path
+
+
+def judged(deployed: Deployed, fleet: str) -> tuple[int, dict[str, Any]]:
+    """`onwing drift run` until the champion's window has closed: its exit code and what it said of that window."""
+
+    def look() -> tuple[int, dict[str, Any]] | None:
+        result = CliRunner().invoke(app, ["drift", "run", fleet, "--json", "--timeout", TIMEOUT])
+        assert result.exit_code in (Exit.OK, Exit.DRIFT, Exit.UNJUDGED), result.output
+        [window] = json.loads(result.stdout)["windows"]
+        return (result.exit_code, window) if window["window"] else None  # the capture is not there yet
+
+    return until("the window has closed", look, seconds=180)
+
+
+@pytest.mark.timeout(900)
+def test_a_change_is_injected_found_told_and_looked_at(
+    deployed: Deployed,
+    operator: Operator,  # noqa: F811
+    folder: Path,
+    tmp_path: Path,
+) -> None:
+    fleet = operator.fleet
+    operator.type("drift", "status", fleet, code=Exit.NOT_FOUND)
+    operator.serve()
+    captured.put_baseline(deployed, fleet)
+    [state] = operator.read("drift", "status", fleet)
+    assert (state["state"], state["variant"], state["champion"]) == ("never", "v1", True)
+
+    inject = ("drift", "inject", fleet, "--data", str(folder), "--engines", ENGINES)
+    operator.type(*inject, "--scenario", "clean")
+    code, clean = judged(deployed, fleet)
+    assert (code, clean["outcome"], clean["window"]["engines"]) == (Exit.OK, "ok", int(ENGINES))
+    again = operator.type("drift", "run", fleet, "--timeout", TIMEOUT, code=Exit.UNJUDGED)
+    assert "nothing new" in again.output or "stays open" in again.output
+
+    sent = operator.read(*inject, "--scenario", "bias", "--sensor", "s4", "--size", "3", "--seed", "2")
+    assert (sent["scenario"], sent["traffic"]["failed"], len(sent["units"])) == ("bias", 0, int(ENGINES))
+    code, changed = judged(deployed, fleet)
+    assert (code, changed["outcome"]) == (Exit.DRIFT, "violations")
+
+    decided = until(
+        "the violations were decided on", lambda: operator.read("drift", "status", fleet)[0]["decision"], seconds=60
+    )
+    assert decided["window"]["id"] == changed["window"]["id"]
+    assert decided["reasons"]
+    alert = until(
+        "the alert is recorded",
+        lambda: next((a for a in operator.read("alerts", "--fleet", fleet) if a["kind"] == "drift"), None),
+        seconds=60,
+    )
+    assert fleet in alert["subject"]
+    assert "s4" in alert["message"]
+    report = operator.type("drift", "report", fleet, "--out", str(tmp_path / "out"))
+    assert "T50" in report.output
+    assert "decided at" in report.output
+    assert "<svg" in (tmp_path / "out" / "report.html").read_text()
+    [state] = operator.read("drift", "status", fleet)
+    assert state["state"] == "violations"
+    assert state["what_to_do"]
+
+    status = operator.read("status")
+    [covered] = [each for each in status["coverage"]["endpoints"] if each["fleet"] == fleet]
+    failing = [check for check in covered["checks"] if not check["passed"] and check["check"] != "schedule"]
+    assert failing == []
+
+
+@pytest.mark.timeout(900)
+def test_ground_truth_is_compared_by_the_next_run(
+    deployed: Deployed,
+    operator: Operator,  # noqa: F811
+    folder: Path,
+    tmp_path: Path,
+) -> None:
+    fleet = operator.fleet
+    package = operator.serve()
+    captured.put_baseline(deployed, fleet)
+    put_registered(deployed, {"package_arn": operator.read("models", "show", package)["package"]["arn"]})
+    sent = operator.read("drift", "inject", fleet, "--scenario", "clean", "--data", str(folder), "--engines", ENGINES)
+    judged(deployed, fleet)
+    path = tmp_path / "removals.csv"
+    path.write_text("unit,cycle,rul\n" + "".join(f"{unit},200,0\n" for unit in sent["units"][:3]))
+    operator.type("drift", "truth", fleet, str(path))
+
+    def compared() -> dict[str, Any] | None:
+        result = CliRunner().invoke(app, ["drift", "run", fleet, "--json", "--timeout", TIMEOUT])
+        assert result.exit_code in (Exit.OK, Exit.DRIFT, Exit.UNJUDGED), result.output
+        return next((each for each in json.loads(result.stdout)["windows"] if each["kind"] == "quality"), None)
+
+    found = until("the truth was compared", compared, seconds=120)
+    assert found["window"]["report"].startswith(f"monitoring/reports/onwing-{fleet}/v1/quality-")
+    assert operator.type("drift", "report", fleet, "--quality", "--out", str(tmp_path / "quality")).output
+    assert (tmp_path / "quality" / "report.html").is_file()
