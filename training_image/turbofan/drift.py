@@ -30,8 +30,8 @@ from turbofan.features import FIRST_SENSOR, FIRST_SETTING, Bools, Floats, Ints
 FILE = "drift.json"
 SCHEMA = 1
 KIND = "drift-inputs"
-# False alarms per check, of all sensors and kinds together; predictions (turbofan.drift_predictions) have the other half
-# of the 3 % that a check may cost: a shifted sensor is plain to see, a shifted prediction is not.
+# False alarms per check, of all sensors and kinds together; predictions (turbofan.drift_predictions) have the other
+# half of the 3 % that a check may cost: a shifted sensor is plain to see, a shifted prediction is not.
 LEVEL = 0.015
 SIZES = (5, 10, 20, 40, 80)  # engines in a window that thresholds are calibrated for; between them, interpolated
 LEAST_ENGINES = 20  # fewer do not say how engines differ: no thresholds then

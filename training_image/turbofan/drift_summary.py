@@ -28,7 +28,8 @@ LEAST_SCALE = 0.2
 ZERO_SIGMAS = 10.0
 FLAGS = ("stuck", "dropped", "level")  # of each sensor
 DROPPED_SHARE, LEVEL_SHARE, RANGE_SHARE = 0.1, 0.5, 0.2  # of an engine's recent rows that make it count as affected
-NOISE_FLOOR = 1e-3  # of the expected noise: a sensor that stands still has a logarithm too
+# Of the expected noise. A sensor that moves by rare steps is often still: below this it is still, not quieter.
+NOISE_FLOOR = 0.3
 
 
 @dataclass(frozen=True)
