@@ -138,8 +138,8 @@ def start_when_complete(settings: Settings, bucket: str, key: str, fleet: datase
             key=key,
             fleet=fleet.fleet,
             dataset_version=manifest.version,
-            message=f"accepted; {fleet.fleet} {manifest.version[:12]} waits for the weekly schedule, for violations, or "
-            f"for: onwing train --fleet {fleet.fleet}",
+            message=f"accepted; {fleet.fleet} {manifest.version[:12]} waits for the weekly schedule, violations or: "
+            f"onwing train --fleet {fleet.fleet}",
         )
     result = training.start(settings, fleet.fleet, manifest.version, trigger="upload")
     if result.status == "already" and replaced not in (None, manifest.version):
