@@ -1,8 +1,8 @@
 """How often monitoring alarms without drift, and how often with it, on C-MAPSS: `make bench ARGS=drift`.
 
-Engines of each fleet are split at random, PARTITIONS times, into those that a stand-in model is trained on (fit), those
-whose predictions calibrate its baseline (calibration) and those that traffic is drawn from (unseen). The baseline of
-the inputs comes from fit and calibration together, as it is cross-fitted; nothing of the unseen engines is in either.
+Engines of each fleet's training file are split at random, PARTITIONS times, into those that a stand-in model is trained
+on (fit), those that it is not (calibration) and those that traffic is drawn from (unseen). The baselines of inputs and
+predictions come from fit and calibration together, as they are cross-fitted; nothing of the unseen engines is in either.
 A draw is a window of 5 or 20 unseen engines, each cut off at a random cycle; a fault affects every engine from the
 window's start, that is all of its RECENT_ROWS newest rows. Every rule judges the same draws. The stand-in model is
 a small neural network on means of the features over 10, 40 and all cycles, and age.
@@ -48,7 +48,6 @@ SIZES = (5, 20)
 CEILING = 125.0
 STEPS = 250_000  # rows that the stand-in learns from, however many there are
 FIRST_CYCLE = RECENT_ROWS
-TEST_UNITS = 1000  # added to the numbers of the engines of the test file
 # Every rule looks at faulty draws, but the slower ones at these many of each partition only.
 RULE_DRAWS = 50
 BOOTSTRAPS = 2000
@@ -142,11 +141,9 @@ def _partition(folder: str, fleet: str, number: int, draws: int) -> dict[str, An
     """All rates of one partition of one fleet."""
     directory = Path(folder)
     random = np.random.default_rng([number, int(fleet[-1])])
-    train, test = _rows(directory, f"train_{fleet}"), _rows(directory, f"test_{fleet}").copy()
-    test[:, UNIT] += TEST_UNITS
-    raw = np.concatenate((train, test))
+    raw = _rows(directory, f"train_{fleet}")
     offsets = engine_offsets(raw[:, UNIT])
-    engines = len(np.unique(train[:, UNIT]))
+    engines = len(offsets) - 1
     order = random.permutation(engines)
     first, second = round(engines * FIT), round(engines * (FIT + CALIBRATION))
     fit, calibration, unseen = np.split(order, [first, second])
@@ -158,10 +155,9 @@ def _partition(folder: str, fleet: str, number: int, draws: int) -> dict[str, An
 
     known = part(np.concatenate((fit, calibration)))
     drift = DriftBaseline.fit(known.raw, known.offsets, seed=number)
-    # As the evaluation job does: engines that no weight was fitted on, and the test file's.
-    judged = part(np.concatenate((calibration, np.arange(engines, len(offsets) - 1))))
-    ends = cut_ages(judged.offsets, random, CUTS)
-    predictions = PredictionBaseline.fit(drift, judged.raw, judged.offsets, ends, judged.answers[ends - 1], number)
+    # As the evaluation job does: the engines that the model learnt from, and those that it did not.
+    ends = cut_ages(known.offsets, random, CUTS)
+    predictions = PredictionBaseline.fit(drift, known.raw, known.offsets, ends, known.answers[ends - 1], number)
     rules = drift_rules.Rules.fit(known.raw)
     trial = _Trial(drift, predictions, rules, part(unseen), random, draws)
     result: dict[str, Any] = {"fleet": fleet, "partition": number, "false": {}, "detected": {}, "ramp": {}}

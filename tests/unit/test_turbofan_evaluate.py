@@ -6,6 +6,7 @@ import csv
 import hashlib
 import struct
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def job(tmp_path: Path, source: Job) -> Job:
     job = Job(tmp_path / "evaluate", source.monkeypatch)
     inputs = job.base / "processing/input"
     model_archive(inputs / "model/model.tar.gz", source)
-    for part in ("test", "validation"):
+    for part in ("test", "train", "validation"):
         (inputs / part).symlink_to(source.outputs / part)
     return job
 
@@ -201,6 +202,6 @@ def test_missing_inputs_fail_the_job(tmp_path: Path, job: Job) -> None:
 def test_part_without_raw_rows_is_not_taken(job: Job, source: Job, part: str) -> None:
     link = job.base / "processing/input" / part
     link.unlink()
-    link.symlink_to(source.outputs / "train")
+    replace(Rows.load(source.outputs / part), raw=None).save(link)
     assert job.run("evaluate") == 1
     assert "holds no raw rows" in job.message

@@ -23,7 +23,7 @@ class Rows:
     units: Ints  # (n_engines,): engine numbers in their file
     offsets: Ints  # (n_engines + 1,): where engines begin
     rul: Floats32  # (n,): true RUL in cycles, not clipped
-    raw: Floats | None = None  # (n, 26) as read; not of the training part: each model brings its own normalisation
+    raw: Floats | None = None  # (n, 26) as read; None where a test made the part
 
     def save(self, folder: Path) -> None:
         """Write `folder`/rows.npz."""
@@ -63,10 +63,10 @@ class Rows:
 
     @classmethod
     def load_with_raw(cls, folder: Path) -> tuple[Rows, Floats]:
-        """Those and their raw rows. Raises InputError, also if it is a part that is kept without them."""
+        """Those and their raw rows. Raises InputError, also if they are not there."""
         rows = cls.load(folder)
         if rows.raw is None:
-            do = "Give the validation or test part of the process job."
+            do = "Give a part that the process job wrote."
             raise InputError(f"{FILE} holds no raw rows", str(folder), do)
         return rows, rows.raw
 
