@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ValidationError
 
-from control_plane import alerts, approval_records, clients
+from control_plane import alerts, approval_records, clients, executions
 from control_plane.approval_records import OVERTAKEN, Approval, ChangedMeanwhileError, Package
 from control_plane.datasets import fleet_key
 from control_plane.errors import ApprovalError
@@ -257,11 +257,7 @@ def _runs(deploying: DeploymentSettings, package: Package, seen: Approval) -> bo
         return False
     name = _execution_name(package, seen)
     arn = seen.execution_arn or _execution_arn(deploying.deployment_state_machine_arn, name)
-    stepfunctions = clients.stepfunctions()
-    try:
-        return stepfunctions.describe_execution(executionArn=arn)["status"] in ("RUNNING", "PENDING_REDRIVE")
-    except stepfunctions.exceptions.ExecutionDoesNotExist:
-        return False
+    return executions.describe(arn).is_running
 
 
 def _version_of(attribute: AttributeValueTypeDef | None) -> int | None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from control_plane import clients, datasets
+from control_plane import clients, datasets, executions
 from control_plane.errors import DatasetNotFoundError, TrainingRequestError
 from control_plane.settings import Settings
 
@@ -94,7 +94,7 @@ def start(
         if _claim_next(settings.table_name, fleet, version, attempt, status="starting"):
             return _run(settings, fleet, version, attempt.number + 1, trigger, overrides)
         attempt = _read_attempt(settings.table_name, fleet, version) or attempt
-    if _is_running(attempt.execution_arn):
+    if attempt.execution_arn and executions.describe(attempt.execution_arn).is_running:
         return _result("running", fleet, version, attempt, f"an execution of it is running: {attempt.execution_arn}")
     if again and _claim_next(settings.table_name, fleet, version, attempt, status=None):
         return _run(settings, fleet, version, attempt.number + 1, trigger, overrides)
@@ -247,16 +247,6 @@ def _run(
         execution_arn=arn,
         message=f"training of {fleet} {version[:12]} started, attempt {attempt}",
     )
-
-
-def _is_running(execution_arn: str) -> bool:
-    if not execution_arn:
-        return False
-    stepfunctions = clients.stepfunctions()
-    try:
-        return stepfunctions.describe_execution(executionArn=execution_arn)["status"] in ("RUNNING", "PENDING_REDRIVE")
-    except stepfunctions.exceptions.ExecutionDoesNotExist:
-        return False  # Step Functions keeps executions for 90 days
 
 
 def _result(
