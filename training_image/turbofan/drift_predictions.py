@@ -2,8 +2,8 @@
 
 Degradation is not drift: worn engines are rightly given shorter lives. So each prediction is compared with what this
 model is expected to say to such inputs, by a smooth copy of it (ridge regression on random rectified features of the
-engine's recent and whole history), which is fitted on its predictions for the engines of the training file. What remains
-is the copy's error, unless the model changed. Thresholds are calibrated as those of the inputs are
+engine's recent and whole history), fitted on its predictions for the engines of the training file. What remains is the
+copy's error, unless the model changed. Thresholds are calibrated as those of the inputs are
 (turbofan.drift): on engines held out whole.
 """
 

@@ -112,7 +112,7 @@ def evaluate(paths: Paths) -> None:
 def prediction_baseline(
     model: Artifact, healthy: DriftBaseline, parts: list[tuple[Floats, Ints]]
 ) -> PredictionBaseline:
-    """What the model answers to the engines of the training file, of all ages; the official test engines stay out of it.
+    """What the model answers to the engines of the training file, of all ages; the official test engines stay out.
 
     `parts` are raw rows (n, 26) with the offsets of their engines. It does not matter that the model learnt from some:
     what it answers is compared with what it answers, and true RUL has no part in it.
