@@ -1,8 +1,9 @@
 """How often monitoring alarms without drift, and how often with it, on C-MAPSS: `make bench ARGS=drift`.
 
-Engines of each fleet's training file are split at random, PARTITIONS times, into those that a stand-in model learns from
-(fit), those that it does not (calibration) and those that traffic is drawn from (unseen). The baselines of inputs and
-predictions come from fit and calibration together: they are cross-fitted. Nothing of the unseen engines is in either.
+Engines of each fleet's training file are split at random, PARTITIONS times, into those that a stand-in model learns
+from (fit), those that it does not (calibration) and those that traffic is drawn from (unseen). The baselines of
+inputs and predictions come from fit and calibration together: they are cross-fitted. Nothing of the unseen engines is
+in either.
 A draw is a window of 5 or 20 unseen engines, each cut off at a random cycle; a fault affects every engine from the
 window's start, that is all of its RECENT_ROWS newest rows. Every rule judges the same draws. The stand-in model is
 a small neural network on means of the features over 10, 40 and all cycles, and age.
