@@ -61,7 +61,7 @@ class World:
             self.stack.settings,
             self.stack.deploying,
             ViolationSettings(),
-            ReconcileSettings(monitoring_state_machine_arn=MONITORING),
+            ReconcileSettings(),
             ReconcileRequest(**{"grace_seconds": 0, **request}),
         )
 

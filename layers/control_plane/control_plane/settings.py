@@ -114,11 +114,10 @@ class ViolationSettings(BaseModel):
 
 
 class ReconcileSettings(BaseModel):
-    """What the stack's parameters want its schedules to be, and which machine monitors."""
+    """What the stack's parameters want its schedules to be."""
 
     model_config = ConfigDict(frozen=True)
 
-    monitoring_state_machine_arn: str = Field(pattern=r"^arn:")
     monitoring_schedule: Literal["ENABLED", "DISABLED"] = "ENABLED"
     schedules: Literal["ENABLED", "DISABLED"] = "ENABLED"
 
