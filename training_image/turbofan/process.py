@@ -76,9 +76,7 @@ def process(paths: Paths) -> None:
         inputs, unseen = features.transform(raw)
         ends = engine_offsets(raw[:, UNIT])
         units = raw[ends[:-1], UNIT].astype(np.int64)
-        Rows(inputs, units, ends, run_to_failure_rul(ends, after_last), raw=raw).save(
-            paths.processing_output(name)
-        )
+        Rows(inputs, units, ends, run_to_failure_rul(ends, after_last), raw=raw).save(paths.processing_output(name))
         parts[name] = {"engines": len(units), "rows": len(raw), "unseen_regime_rows": int(unseen.sum())}
         if name != "test":
             parts[name]["units"] = units.tolist()
