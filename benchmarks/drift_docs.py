@@ -87,11 +87,11 @@ def figure(result: dict[str, Any]) -> None:
         axis.set(title=f"{size} engines in a window", xlabel="windows that alarm, %", xlim=(0, 100))
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
-    axes[1].legend(loc="lower left", fontsize=8, framealpha=0.95)
+    panels.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=len(RULES), fontsize=9, frameon=False)
     panels.suptitle(
         "Above the line alarms are false; below it they are right (dotted: the bars, 5 % and 90 %)", fontsize=10
     )
-    panels.tight_layout()
+    panels.tight_layout(rect=(0, 0.04, 1, 1))
     panels.savefig(FIGURE, dpi=110)
     plt.close(panels)
 
