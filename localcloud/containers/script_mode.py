@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from localcloud.containers.archives import unpack
+
 OPT_ML = Path("/opt/ml")
 # The last of the script's errors goes into FailureReason, which SageMaker caps at 1,024 characters.
 ERROR_CHARACTERS = 700
@@ -93,7 +95,7 @@ def fetch_code(source: str, target: Path) -> Path:
     body.seek(0)
     target.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=body, mode="r:*") as archive:
-        archive.extractall(target, filter="data")
+        unpack(archive, target)
     return target
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 
+from localcloud.containers import archives
 from localcloud.containers.container_contract import ContractError, S3Transfer
 
 
@@ -91,7 +92,7 @@ def unpack(fetched: Path | None, model: Path, uri: str = "") -> None:
         return
     try:
         with tarfile.open(fetched) as archive:
-            archive.extractall(model, filter="data")
+            archives.unpack(archive, model)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ArtefactError(
             f'Failed to extract model data archive for container "container_1" from URL "{uri}". Please ensure that '

@@ -14,6 +14,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from localcloud.containers import archives
 from localcloud.containers import container_contract as contract
 from localcloud.containers.container_contract import ContractError, MetricScraper, S3Transfer, TransferError
 
@@ -251,7 +252,7 @@ def test_model_is_packed_with_names_relative_to_its_directory(tmp_path: Path) ->
     with tarfile.open(tmp_path / "out/model.tar.gz") as archive:
         assert archive.getnames() == ["code/run.sh", "model.onnx"]
         assert archive.getmember("code/run.sh").mode == 0o755
-        archive.extractall(tmp_path / "extracted", filter="data")
+        archives.unpack(archive, tmp_path / "extracted")
     assert (tmp_path / "extracted/model.onnx").read_bytes() == b"onnx" * 1000
 
 

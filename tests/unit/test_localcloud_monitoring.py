@@ -465,7 +465,7 @@ def test_what_a_restart_cut_off_has_failed_and_the_schedule_goes_on(monitored: M
     monitored.put("v1/2026/03/01/10/a.jsonl")
     monitored.schedule()
     monitored.at(TEN + timedelta(hours=1, minutes=1))
-    wait_for(lambda: monitored.executions(StatusEquals="InProgress") and bench.runtime.containers or None, 20)
+    wait_for(lambda: (monitored.executions(StatusEquals="InProgress") and bench.runtime.containers) or None, 20)
     rows = json.loads(json.dumps(store.snapshot()))
     bench.runtime.containers[0].stop()
     monitored.ended()
