@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from onwing import alerts, data, deployments, endpoints, inject, monitor_run, monitoring, scenarios
 from onwing.alerts import Alert
-from onwing.console import Output, duration, figure, table
+from onwing.console import Output, figure, table
 from onwing.data import DataSet
 from onwing.deployments import moment
 from onwing.errors import OnwingError, UsageError, WaitedTooLong
@@ -271,7 +271,7 @@ def summary(out: Output, found: dict[str, Any]) -> None:
             escape(window["severity"]),
             figure(window["drift"]),
             str(window["engines"]),
-            duration(window.get("alert_seconds")),
+            _within(window.get("alert_seconds")),
         )
     out.line()
     out.show(made)
@@ -280,3 +280,8 @@ def summary(out: Output, found: dict[str, Any]) -> None:
     if found.get("package_arn"):
         name = "/".join(str(found["package_arn"]).split("/")[-2:])
         out.line(f"Trained on the data that came then: {escape(name)} waits for approval")
+
+
+def _within(seconds: float | None) -> str:
+    """Between two times that are known to the second."""
+    return "" if seconds is None else f"under {seconds + 1:.0f} s"
