@@ -55,9 +55,13 @@ class Server:
         self.snapshots.start(loop)
 
     def saved(self) -> Any:
-        """What stands on disk."""
-        found = self.generations.newest()
-        return found and found.states["service"]
+        """What stands on disk. The next save may remove what is being read: only a test reads while a server writes."""
+        while True:
+            try:
+                found = self.generations.newest()
+            except FileNotFoundError:
+                continue
+            return found and found.states["service"]
 
 
 @pytest.fixture
