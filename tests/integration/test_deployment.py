@@ -406,7 +406,8 @@ def test_after_an_execution_died_in_its_canary_the_next_one_starts_from_the_cham
     assert seen.traffic is not None
     assert seen.traffic.failures == []
     made = made_for(deployed, seen.fleet)
-    assert {name.split("-")[2] for names in made.values() for name in names} == {"v3"}
+    assert f"onwing-{seen.fleet}-data-drift" in made["alarms"]  # the endpoint's own
+    assert {name.split("-")[2] for names in made.values() for name in names} == {"v3", "data"}
 
 
 def test_artefact_with_another_hash_is_refused_before_anything_is_made(deployed: Deployed, scenario: Scenario) -> None:

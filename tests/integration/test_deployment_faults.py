@@ -111,7 +111,8 @@ def test_bad_challenger_is_taken_back_with_the_reason(deployed: Deployed, ran: R
     assert "LOCK" not in items
     assert items["APPROVAL#000002"]["status"] == "Rejected"
     made = made_for(deployed, fleet)
-    assert {each.split("-")[2] for names in made.values() for each in names} == {"v1"}
+    assert f"onwing-{fleet}-data-drift" in made["alarms"]  # the endpoint's own
+    assert {each.split("-")[2] for names in made.values() for each in names} == {"v1", "data"}
     assert ("deployment", "rolled_back") in {(r["kind"], r["outcome"]) for r in history(deployed, fleet)}
 
 

@@ -62,6 +62,7 @@ def lost_events(stack: Deployed, function: str) -> Iterator[None]:
     events.disable_rule(Name=rule)
     try:
         yield
+        time.sleep(3)  # events are sent in the background, and nothing tells when one that nobody wants has gone by
     finally:
         events.enable_rule(Name=rule)
 

@@ -110,8 +110,12 @@ def test_people_are_told_within_seconds_and_the_alert_is_kept(deployed: Deployed
     ):
         assert part in alert["Message"]
     kept = until("all alerts kept", lambda: found if len(found := kept_alerts(deployed, fleet)) == 4 else None)
-    assert [(item["kind"], item["severity"]) for item in kept] == [("drift", "warning"), *[("drift", "critical")] * 3]
-    assert kept[-1]["subject"] == alert["Subject"]
+    # Those of one second have no order.
+    assert sorted((item["kind"], item["severity"]) for item in kept) == [
+        *[("drift", "critical")] * 3,
+        ("drift", "warning"),
+    ]
+    assert alert["Subject"] in {item["subject"] for item in kept}
     assert int(kept[-1]["expires_at"]) > time.time() + 89 * 86400
 
 
