@@ -44,7 +44,7 @@ class Checkout:
             text=True,
         )
 
-    def onwing(self, *arguments: str, timeout: float = 420, **environment: str) -> str:
+    def onwing(self, *arguments: str, timeout: float = 900, **environment: str) -> str:
         """Run `onwing` to its end; it must succeed. Returns what it printed."""
         process = self.start(*arguments, **environment)
         try:

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.conftest import Checkout
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(1800)
 def test_real_fleets_side_by_side_from_files_to_packages(checkout: Checkout, cmapss_dir: Path) -> None:
     data = {"CMAPSS_DIR": str(cmapss_dir)}
     checkout.onwing("demo", "--budget", "quick", "--keep", **data)
