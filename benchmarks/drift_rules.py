@@ -1,7 +1,7 @@
 """The rules that drift is usually alarmed by, as their documentation states them, for bench_drift.
 
 All of them count rows. They are shown a window's recent rows of all engines, as a monitor sees them, against the rows
-of the engines in the baseline: sensors and predictions, raw where a fleet flies one regime, and in standard deviations
+of the engines in the baseline: sensors, raw where a fleet flies one regime, and in standard deviations
 of their regime where it flies several, which is more than the tools do by themselves.
 """
 
@@ -15,8 +15,7 @@ from turbofan.features import FIRST_SENSOR, Floats
 
 NAMES = ("plan", "evidently", "sagemaker")
 KS_LEVEL = 0.05  # the plan: alarm if the p-value of any feature is below
-EVIDENTLY_SMALL = 1000  # rows of the reference: above, the distance decides
-EVIDENTLY_DISTANCE = 0.1  # Wasserstein over the standard deviation of the reference
+EVIDENTLY_DISTANCE = 0.1  # Wasserstein over the standard deviation of a reference of more than 1,000 rows
 EVIDENTLY_SHARE = 0.5  # of the columns that drift: then the data set does
 QUANTILES = 200
 SAGEMAKER_DISTANCE = 0.1  # comparison_threshold
@@ -39,9 +38,7 @@ class Rules:
         columns = tuple(np.sort(column) for column in values.T)
         return cls(normal, columns, np.array([_quantiles(column) for column in columns]), values.std(axis=0))
 
-    def rates(
-        self, windows: Floats, _answers: Floats | None = None, _reference: Floats | None = None
-    ) -> dict[str, float]:
+    def rates(self, windows: Floats) -> dict[str, float]:
         """Share of windows (D, rows, 26) at which each of NAMES alarms."""
         alarms = np.array([self._alarms(window) for window in windows])
         return dict(zip(NAMES, alarms.mean(axis=0).tolist(), strict=True))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ValidationError
 
-from control_plane import alerts, approval_records, clients, executions
+from control_plane import alerts, approval_records, clients, executions, moments
 from control_plane.approval_records import OVERTAKEN, Approval, ChangedMeanwhileError, Package
 from control_plane.datasets import fleet_key
 from control_plane.errors import ApprovalError
@@ -124,7 +124,7 @@ def _approve(
         "fleet": package.fleet,
         "version": package.version,
         "package_arn": package.arn,
-        "approved_at": _iso(change.modified),
+        "approved_at": moments.iso(change.modified),
         "trigger": "approval",
         "strategy": strategy.model_dump(),
     }
@@ -162,7 +162,7 @@ def _start(settings: Settings, deploying: DeploymentSettings, package: Package, 
     try:
         arn = stepfunctions.start_execution(stateMachineArn=machine, name=name, input=claimed.input)["executionArn"]
     except stepfunctions.exceptions.ExecutionAlreadyExists as error:
-        arn = _execution_arn(machine, name)
+        arn = executions.arn_of(machine, name)
         if stepfunctions.describe_execution(executionArn=arn)["input"] != claimed.input:
             # Of an earlier stack of this name: Step Functions remembers names for 90 days. Go on with the next one.
             approval_records.renumber(settings.table_name, package, claimed)
@@ -242,12 +242,12 @@ def _start_rollback(deploying: DeploymentSettings, package: Package, change: Pac
         "trigger": "rejected",
         "version": package.version,
         "reason": reason,
-        "decided_at": _iso(datetime.now(UTC)),
+        "decided_at": moments.iso(datetime.now(UTC)),
     }
     try:
         started = stepfunctions.start_execution(stateMachineArn=machine, name=name, input=json.dumps(document))
     except stepfunctions.exceptions.ExecutionAlreadyExists:
-        return _execution_arn(machine, name)
+        return executions.arn_of(machine, name)
     return started["executionArn"]
 
 
@@ -256,7 +256,7 @@ def _runs(deploying: DeploymentSettings, package: Package, seen: Approval) -> bo
     if not seen.approvals:
         return False
     name = _execution_name(package, seen)
-    arn = seen.execution_arn or _execution_arn(deploying.deployment_state_machine_arn, name)
+    arn = seen.execution_arn or executions.arn_of(deploying.deployment_state_machine_arn, name)
     return executions.describe(arn).is_running
 
 
@@ -293,18 +293,10 @@ def _execution_name(package: Package, approval: Approval) -> str:
     return f"{package.fleet}-v{package.version}-{approval.approvals}"
 
 
-def _execution_arn(machine: str, name: str) -> str:
-    return f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
-
-
 def _seconds(moment: datetime) -> Decimal:
     """Seconds since the epoch, exactly."""
     since = moment - EPOCH
     return Decimal(since.days * 86400 + since.seconds) + Decimal(since.microseconds).scaleb(-6)
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _result(outcome: Outcome, package: Package, message: str, execution_arn: str = "") -> ApprovalResult:

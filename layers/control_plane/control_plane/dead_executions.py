@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from control_plane import clients, datasets, executions, inventory, training
+from control_plane import clients, datasets, executions, inventory, moments, training
 from control_plane.datasets import fleet_key
 from control_plane.errors import ControlPlaneError, DatasetNotFoundError
 from control_plane.executions import Execution
-from control_plane.findings import Finding, Scope, moment, stamp
+from control_plane.findings import Finding, Scope, stamp
 from control_plane.inventory import Inventory, Record
 
 BADLY = ("FAILED", "TIMED_OUT", "ABORTED", "UNKNOWN")
@@ -104,7 +104,7 @@ def check_deployment(scope: Scope, seen: Inventory, fleet: str) -> Iterator[Find
 
 def _check_half_done(scope: Scope, fleet: str, under_way: Mapping[str, Any]) -> Iterator[Finding]:
     execution = executions.describe(under_way["execution"])
-    if execution.is_running or not scope.is_old(execution.stopped_at or moment(under_way.get("started_at"))):
+    if execution.is_running or not scope.is_old(execution.stopped_at or moments.parse(under_way.get("started_at"))):
         return
     finding = Finding(
         what="deployment",
@@ -137,7 +137,7 @@ def _check_half_done(scope: Scope, fleet: str, under_way: Mapping[str, Any]) -> 
 
 def _check_lock(scope: Scope, fleet: str, record: Record) -> Iterator[Finding]:
     owner = executions.describe(record.lock_owner)
-    if owner.is_running or not (scope.is_old(owner.stopped_at) and scope.is_old(moment(record.lock_since))):
+    if owner.is_running or not (scope.is_old(owner.stopped_at) and scope.is_old(moments.parse(record.lock_since))):
         return
     finding = Finding(
         what="lock",
@@ -174,7 +174,7 @@ def check_claims(scope: Scope, seen: Inventory, fleet: str) -> Iterator[Finding]
         if not claim or "execution" not in claim:
             continue
         execution = executions.describe(claim["execution"])
-        stopped = execution.stopped_at or moment(item.get("updated_at"))
+        stopped = execution.stopped_at or moments.parse(item.get("updated_at"))
         if execution.is_running or not scope.is_old(stopped if period is None or stopped is None else stopped + period):
             continue
         yield Finding(

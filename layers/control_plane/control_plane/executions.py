@@ -32,6 +32,11 @@ class Execution:
         return self.arn.rsplit(":", 1)[-1]
 
 
+def arn_of(machine: str, name: str) -> str:
+    """The ARN of an execution by its state machine's ARN and its name."""
+    return f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
+
+
 def describe(arn: str) -> Execution:
     """Look an execution up."""
     try:

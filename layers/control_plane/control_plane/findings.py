@@ -83,15 +83,6 @@ class Scope:
         return finding.model_copy(update={"repaired": True, "action": f"Done: {done}"})
 
 
-def moment(text: object) -> datetime | None:
-    """An ISO time, as the control table has them; None for anything else."""
-    try:
-        found = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
-
-
 def stamp(moment: datetime) -> str:
     """A moment as people read it."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

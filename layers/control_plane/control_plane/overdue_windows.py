@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from control_plane import coverage, inventory
-from control_plane.findings import Finding, Scope, moment, stamp
+from control_plane import coverage, inventory, moments
+from control_plane.findings import Finding, Scope, stamp
 from control_plane.inventory import Inventory
 
 PERIODS = 3
@@ -22,7 +22,9 @@ def check_windows(scope: Scope, seen: Inventory, fleet: str) -> Iterator[Finding
     variant = record.champion["variant"]
     item = inventory.read_item(scope.settings.table_name, fleet, f"MONITOR#{variant}")
     last = json.loads(item.get("last") or "null") or {}
-    times = [moment(text) for text in (item.get("updated_at"), last.get("closed_at"), record.champion.get("since"))]
+    times = [
+        moments.parse(text) for text in (item.get("updated_at"), last.get("closed_at"), record.champion.get("since"))
+    ]
     known = [time for time in times if time is not None]
     if known and scope.now - max(known) <= PERIODS * schedule.period:
         return

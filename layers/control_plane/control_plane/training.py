@@ -231,7 +231,7 @@ def _run(
         )["executionArn"]
     except stepfunctions.exceptions.ExecutionAlreadyExists:
         # Somebody else's delivery of the same event was first: that is success.
-        arn = f"{settings.training_state_machine_arn.replace(':stateMachine:', ':execution:')}:{name}"
+        arn = executions.arn_of(settings.training_state_machine_arn, name)
     clients.dynamodb().update_item(
         TableName=settings.table_name,
         Key=_version_key(fleet, version),

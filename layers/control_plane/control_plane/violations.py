@@ -20,6 +20,8 @@ from control_plane import (
     clients,
     datasets,
     decisions,
+    executions,
+    moments,
     new_engines,
     training,
     violation_files,
@@ -162,7 +164,7 @@ def _read_serving(table: str, fleet: str) -> Serving:
     return Serving(
         version=champion["version"],
         variant=champion["variant"],
-        since=_moment(champion.get("since", "")),
+        since=moments.parse(champion.get("since", "")),
         promoted_at=champion.get("since", ""),
         dataset_version=champion.get("dataset_version", ""),
         predecessor=predecessor.get("version"),
@@ -178,7 +180,7 @@ def _read_training(own: Handling, fleet: str, serving: Serving, now: datetime) -
         newest = datasets.read_files(table, fleet).dataset_version
     except DatasetNotFoundError:
         newest = None
-    last = _moment(violation_records.read_action(table, fleet, "RETRAIN").get("started_at", ""))
+    last = moments.parse(violation_records.read_action(table, fleet, "RETRAIN").get("started_at", ""))
     known = Training(newest=newest, last_started=last, running=_running(own, fleet))
     if newest is None or newest == serving.dataset_version:
         return known
@@ -246,14 +248,14 @@ def _act(own: Handling, place: Place, held: Held) -> str | None:
     reason = f"Violations: {'; '.join(record['reasons'])}. Report: s3://{own.stack.bucket_name}/{place.key}"
     target = record["target"]
     if record["decision"] == "rollback":
-        if not violation_records.claim_rollback(table, fleet, held.name, reason, _iso(now), **target):
+        if not violation_records.claim_rollback(table, fleet, held.name, reason, moments.iso(now), **target):
             return None
         arn = _start_rollback(own, place, held, reason)
         violation_records.note_execution(table, fleet, "ROLLBACK", held.name, arn)
         return arn
     if record["decision"] == "retrain":
         before = now - timedelta(seconds=own.policy.retrain_cooldown_seconds)
-        if not violation_records.claim_retrain(table, fleet, held.name, reason, _iso(now), _iso(before)):
+        if not violation_records.claim_retrain(table, fleet, held.name, reason, moments.iso(now), moments.iso(before)):
             return None
         started = training.start(own.stack, fleet, target["dataset_version"], trigger="violation", again=True)
         violation_records.note_execution(table, fleet, "RETRAIN", held.name, started.execution_arn)
@@ -278,7 +280,7 @@ def _start_rollback(own: Handling, place: Place, held: Held, reason: str) -> str
             "executionArn"
         ]
     except stepfunctions.exceptions.ExecutionAlreadyExists:
-        return f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
+        return executions.arn_of(machine, name)
 
 
 def _tell(own: Handling, place: Place, held: Held, episode: Episode) -> None:
@@ -295,7 +297,7 @@ def _tell(own: Handling, place: Place, held: Held, episode: Episode) -> None:
             "level": max(told.get("level", LEVELS[0]), record["level"], key=LEVELS.index),
             "decision": record["decision"],
             "features": sorted({*told.get("features", []), *record["features"]})[:FEATURES_TOLD],
-            "at": _iso(now),
+            "at": moments.iso(now),
             "by": held.name,
         }
         if violation_records.replace_alerted(episode, json.dumps(newest)):
@@ -312,7 +314,7 @@ def _tell(own: Handling, place: Place, held: Held, episode: Episode) -> None:
 
 
 def _is_news(told: dict[str, Any], record: dict[str, Any], now: datetime) -> bool:
-    at = _moment(told["at"])
+    at = moments.parse(told["at"])
     return (
         LEVELS.index(record["level"]) > LEVELS.index(told["level"])
         or record["decision"] in ("rollback", "retrain")
@@ -357,7 +359,7 @@ def _tell_unreadable(own: Handling, place: Place, held: Held, problem: str) -> V
 def _first_record(own: Handling, place: Place, version_id: str) -> dict[str, Any]:
     """A file's record before anybody has looked into the file."""
     return {
-        "at": _iso(datetime.now(UTC)),
+        "at": moments.iso(datetime.now(UTC)),
         "report": place.key,
         "version_id": version_id,
         "source": place.source,
@@ -443,16 +445,3 @@ def _result(held: Held, outcome: Any) -> ViolationResult:
         execution_arn=record["execution"] or "",
         message=f"{about}: {said}",
     )
-
-
-def _moment(text: str) -> datetime | None:
-    """A time as the machines write it; None if there is none."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
