@@ -108,6 +108,10 @@ def drift_inject(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="The same seed draws the same engines.")] = 1,
     data: DataDir = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until they have been captured.")] = True,
+    timeout: Annotated[
+        float, typer.Option("--timeout", help="Wait at most so many seconds.", min=0)
+    ] = inject.CAPTURE_TIMEOUT,
 ) -> Exit:
     """Send real engines with a named change in them through an endpoint, as its users would. They are captured.
 
@@ -141,6 +145,8 @@ def drift_inject(
         rate=rate,
         seed=seed,
         data_dir=data,
+        wait=wait,
+        timeout=timeout,
     )
 
 

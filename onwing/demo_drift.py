@@ -7,13 +7,13 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 
-from onwing import alerts, data, deployments, endpoints, inject, monitor_run, monitoring, scenarios
+from onwing import alerts, captured, data, deployments, endpoints, inject, monitor_run, monitoring, scenarios
 from onwing.alerts import Alert
 from onwing.console import Output, figure, table
 from onwing.data import DataSet
@@ -32,7 +32,6 @@ ENGINES, REPORTS, RATE = 40, 2, 20.0
 # people are warned first. A severe one would take a young champion back.
 SCENARIO, SENSORS, SIZE = "bias", ("s4",), 0.4
 WHAT = "since an overhaul of the fleet, "
-SETTLED_SECONDS = 3.5  # a little more than there is between two deliveries of the embedded cloud
 DELIVERY_TIMEOUT = 120.0  # for the capture of what was sent
 DECISION_TIMEOUT = 120.0  # for the decision on a report, and its alert
 LOOK_SECONDS = 0.2
@@ -141,7 +140,6 @@ def _window(world: World, variant: str, change: Change, *, seed: int) -> dict[st
     out, target, stack = world.out, world.target, world.stack
     prepared = inject.load(change, world.dataset, world.dataset, engines=ENGINES, seed=seed)
     name = endpoints.name_of(stack, world.fleet)
-    began = datetime.now(UTC)
     with out.step(f"Sending the last {REPORTS} flights of {ENGINES} engines"):
         report = Replay(target, name, prepared.engines, reports=REPORTS, rate=RATE).run()
     if report.failed:
@@ -151,7 +149,7 @@ def _window(world: World, variant: str, change: Change, *, seed: int) -> dict[st
             todo=f"See its errors: `onwing endpoints --fleet {world.fleet}`.",
         )
     with out.step("Waiting until they have been captured"):
-        _delivered(world, variant, began)
+        captured.wait(target, stack, name, report, DELIVERY_TIMEOUT)
     with out.step("Judging them"):
         _, judged = monitor_run.judge(target, stack, world.fleet)
     for item in judged:
@@ -183,29 +181,6 @@ def _document(window: Window, requests: int) -> dict[str, Any]:
         "report": window.report,
         "requests": requests,
     }
-
-
-def _delivered(world: World, variant: str, since: datetime) -> None:
-    """Wait until the capture holds all that was sent: no file has come for as long as deliveries take."""
-    prefix = f"monitoring/capture/{endpoints.name_of(world.stack, world.fleet)}/{variant}/"
-    quiet = float(world.stack.parameters.get("DeliveryDelaySeconds", "300")) + SETTLED_SECONDS
-    seen, changed = 0, time.monotonic()
-
-    def look() -> bool:
-        nonlocal seen, changed
-        pages = (
-            world.target.client("s3")
-            .get_paginator("list_objects_v2")
-            .paginate(Bucket=world.stack.bucket, Prefix=prefix)
-        )
-        # S3's times are whole seconds.
-        begin = since - timedelta(seconds=1)
-        count = sum(item["LastModified"] >= begin for page in pages for item in page.get("Contents", []))
-        if count != seen:
-            seen, changed = count, time.monotonic()
-        return seen > 0 and time.monotonic() - changed >= quiet
-
-    _until(look, DELIVERY_TIMEOUT, "The capture of the requests has not been delivered.", f"s3://…/{prefix}")
 
 
 def _decision(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from onwing import data, deployments, endpoints, models, predict, scenarios, traffic_view
+from onwing import captured, data, deployments, endpoints, models, predict, scenarios, traffic_view
 from onwing.command import Context
 from onwing.console import SIMULATED, duration
 from onwing.data import DataSet
@@ -21,6 +21,7 @@ from onwing.target import Target
 from onwing.traffic import Replay
 
 ENGINES, RATE, REPORTS = 40, 20.0, 3
+CAPTURE_TIMEOUT = 1800.0  # seconds; on AWS captured traffic is delivered within minutes
 FOREIGN_UNITS = 1000  # added to the unit numbers of another fleet's engines: they are others than the fleet's own
 
 
@@ -95,8 +96,10 @@ def run(
     rate: float,
     seed: int,
     data_dir: Path | None,
+    wait: bool = True,
+    timeout: float = CAPTURE_TIMEOUT,
 ) -> Exit:
-    """Prepare, say what it is, send it, report. Exit code 1 if a request failed."""
+    """Prepare, say what it is, send it, wait until it has been captured, report. Exit code 1 if a request failed."""
     out = context.out
     made = scenarios.change(scenario, sensors=sensors, size=size)
     whose = scenarios.source_fleet(made.scenario, fleet)
@@ -117,10 +120,10 @@ def run(
     out.document({**described(prepared, fleet, source), "traffic": report})
     traffic_view.show(out, report)
     out.line(f"Engines {_ranges(prepared.units)}, each request with the history so far; {duration(report.seconds)}")
-    out.next(
-        f"onwing drift run {fleet}   (judges what has been delivered; on AWS the capture takes some minutes)",
-        f"onwing drift status {fleet}",
-    )
+    if wait and report.answered:
+        with out.step("Waiting until they have been captured"):
+            captured.wait(context.target, context.stack, endpoint.name, report, timeout)
+    out.next(f"onwing drift run {fleet}   (judges what has been captured)", f"onwing drift status {fleet}")
     return Exit.FAILED if report.failed or not report.answered else Exit.OK
 
 

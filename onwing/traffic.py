@@ -10,6 +10,7 @@ import itertools
 import math
 import threading
 import time
+import uuid
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -75,6 +76,7 @@ class Report:
     latency: Latency | None
     latency_by_variant: Mapping[str, Latency]
     behind_seconds: float
+    inference_ids: str = ""  # what the requests' InferenceIds begin with
     failures: Sequence[Failure] = field(default_factory=tuple)  # the first ones
     timeline: Sequence[Second] = field(default_factory=tuple)
 
@@ -124,6 +126,8 @@ class Traffic:
             threading.Thread(target=self._work, name=f"traffic-{number}", daemon=True) for number in range(threads)
         ]
         self._numbers = itertools.count()
+        # Data Capture keeps them: what was sent can be found again there.
+        self._inference_ids = f"onwing-traffic-{uuid.uuid4().hex[:12]}-"
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._began = 0.0
@@ -187,6 +191,7 @@ class Traffic:
                     if (found := latency(values)) is not None
                 },
                 behind_seconds=round(self._behind, 3),
+                inference_ids=self._inference_ids,
                 failures=tuple(self._failures),
                 timeline=[
                     Second(
@@ -209,7 +214,7 @@ class Traffic:
             due = number / self.rate
             if self._stopped.wait(max(0.0, self._began + due - time.monotonic())):
                 return
-            self._send(due, engine, cycle)
+            self._send(number, due, engine, cycle)
 
     def _next(self, number: int) -> tuple[int, int] | None:
         """Which engine reports next, and the cycle it has come to; one at its end is replaced by a new one.
@@ -221,13 +226,17 @@ class Traffic:
         self._cycles[engine] = cycle % len(self._histories[engine]) + 1
         return engine, cycle
 
-    def _send(self, due: float, engine: int, cycle: int) -> None:
+    def _send(self, number: int, due: float, engine: int, cycle: int) -> None:
         rows = self._histories[engine]
         body = b"\n".join(rows[:cycle]) + b"\n"
         sent = time.monotonic()
         try:
             answer = self._client.invoke_endpoint(
-                EndpointName=self.endpoint, ContentType=CONTENT_TYPE, Accept=ACCEPT, Body=body
+                EndpointName=self.endpoint,
+                ContentType=CONTENT_TYPE,
+                Accept=ACCEPT,
+                InferenceId=f"{self._inference_ids}{number}",
+                Body=body,
             )
             answer["Body"].read()
         except ClientError as error:

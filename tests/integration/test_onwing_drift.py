@@ -30,16 +30,12 @@ def folder(tmp_path: Path, fleet: str) -> Path:
     return tmp_path
 
 
-def judged(deployed: Deployed, fleet: str) -> tuple[int, dict[str, Any]]:
-    """`onwing drift run` until the champion's window has closed: its exit code and what it said of that window."""
-
-    def look() -> tuple[int, dict[str, Any]] | None:
-        result = CliRunner().invoke(app, ["drift", "run", fleet, "--json", "--timeout", TIMEOUT])
-        assert result.exit_code in (Exit.OK, Exit.DRIFT, Exit.UNJUDGED), result.output
-        [window] = json.loads(result.stdout)["windows"]
-        return (result.exit_code, window) if window["window"] else None  # the capture is not there yet
-
-    return until("the window has closed", look, seconds=180)
+def judged(fleet: str) -> tuple[int, dict[str, Any]]:
+    """`onwing drift run`: its exit code and what it said of the champion's window, which has closed."""
+    result = CliRunner().invoke(app, ["drift", "run", fleet, "--json", "--timeout", TIMEOUT])
+    assert result.exit_code in (Exit.OK, Exit.DRIFT), result.output
+    [window] = json.loads(result.stdout)["windows"]
+    return result.exit_code, window
 
 
 @pytest.mark.timeout(900)
@@ -58,14 +54,14 @@ def test_a_change_is_injected_found_told_and_looked_at(
 
     inject = ("drift", "inject", fleet, "--data", str(folder), "--engines", ENGINES)
     operator.type(*inject, "--scenario", "clean")
-    code, clean = judged(deployed, fleet)
+    code, clean = judged(fleet)
     assert (code, clean["outcome"], clean["window"]["engines"]) == (Exit.OK, "ok", int(ENGINES))
     again = operator.type("drift", "run", fleet, "--timeout", TIMEOUT, code=Exit.UNJUDGED)
     assert "nothing new" in again.output or "stays open" in again.output
 
     sent = operator.read(*inject, "--scenario", "bias", "--sensor", "s4", "--size", "3", "--seed", "2")
     assert (sent["scenario"], sent["traffic"]["failed"], len(sent["units"])) == ("bias", 0, int(ENGINES))
-    code, changed = judged(deployed, fleet)
+    code, changed = judged(fleet)
     assert (code, changed["outcome"]) == (Exit.DRIFT, "violations")
 
     decided = until(
@@ -106,7 +102,7 @@ def test_ground_truth_is_compared_by_the_next_run(
     captured.put_baseline(deployed, fleet)
     put_registered(deployed, {"package_arn": operator.read("models", "show", package)["package"]["arn"]})
     sent = operator.read("drift", "inject", fleet, "--scenario", "clean", "--data", str(folder), "--engines", ENGINES)
-    judged(deployed, fleet)
+    judged(fleet)
     path = tmp_path / "removals.csv"
     path.write_text("unit,cycle,rul\n" + "".join(f"{unit},200,0\n" for unit in sent["units"][:3]))
     operator.type("drift", "truth", fleet, str(path))

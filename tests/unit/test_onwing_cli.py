@@ -325,9 +325,9 @@ def test_how_to_deploy_is_as_typed(
         ),
         ("drift run FD001 --no-wait", "onwing.monitor_run.run", {"arguments": ("FD001",), "wait": False}),
         (
-            "drift inject FD001 --scenario bias --sensor s2 --sensor s3 --size 1.5 --engines 7",
+            "drift inject FD001 --scenario bias --sensor s2 --sensor s3 --size 1.5 --engines 7 --no-wait",
             "onwing.inject.run",
-            {"scenario": "bias", "sensors": ["s2", "s3"], "size": 1.5, "engines": 7, "seed": 1},
+            {"scenario": "bias", "sensors": ["s2", "s3"], "size": 1.5, "engines": 7, "seed": 1, "wait": False},
         ),
         ("drift truth FD001 x.csv", "onwing.truth.run", {"arguments": ("FD001", Path("x.csv"))}),
         (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,7 @@ from onwing import data, demo_drift, monitoring
 from onwing.data import DataSet
 from onwing.demo_drift import World
 from onwing.deployments import Deployment, Served
-from onwing.errors import OnwingError, UsageError, WaitedTooLong
+from onwing.errors import OnwingError, UsageError
 from onwing.monitor_run import Judged
 from onwing.monitoring import Decision, Window
 from onwing.simulator import simulate
@@ -51,6 +50,7 @@ def world(monkeypatch: pytest.MonkeyPatch, files: DataSet) -> SimpleNamespace:
     made = SimpleNamespace(
         outcomes=["ok", "violations", "violations"],
         sent=[],
+        awaited=[],
         alerts=[],
         level="warning",
         windows=0,
@@ -59,7 +59,6 @@ def world(monkeypatch: pytest.MonkeyPatch, files: DataSet) -> SimpleNamespace:
     )
     s3 = FakeClient(
         head_object=lambda **_: {"LastModified": at(100)},
-        list_objects_v2={"Contents": [{"LastModified": at(10**8)}]},
     )
     made.context = context_with()
     target = target_with(s3=s3, dynamodb=control_table())
@@ -69,9 +68,10 @@ def world(monkeypatch: pytest.MonkeyPatch, files: DataSet) -> SimpleNamespace:
             made.sent.append(arguments[2])
 
         def run(self) -> Any:
-            return SimpleNamespace(failed=0, requests=80)
+            return SimpleNamespace(failed=0, requests=80, number=len(made.sent))
 
     def judge(*_: Any) -> Any:
+        assert [report.number for report in made.awaited] == list(range(1, made.windows + 2)), "all is captured first"
         outcome = made.outcomes[made.windows]
         made.windows += 1
         window = Window(
@@ -92,7 +92,7 @@ def world(monkeypatch: pytest.MonkeyPatch, files: DataSet) -> SimpleNamespace:
         return Decision(decision="alert", reasons=["no newer data"], level=made.level, report=window.report)
 
     monkeypatch.setattr(demo_drift, "Replay", Sender)
-    monkeypatch.setattr(demo_drift, "SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr("onwing.captured.wait", lambda *arguments: made.awaited.append(arguments[3]))
     monkeypatch.setattr(demo_drift, "ENGINES", 5)
     monkeypatch.setattr(demo_drift, "LOOK_SECONDS", 0.001)
     monkeypatch.setattr("onwing.monitor_run.judge", judge)
@@ -139,15 +139,6 @@ def test_a_level_that_people_know_is_no_reason_to_wait(world: SimpleNamespace) -
 def test_a_change_that_is_not_found_ends_it(world: SimpleNamespace) -> None:
     world.outcomes = ["ok", "ok"]
     with pytest.raises(OnwingError, match="was not found: ok"):
-        demo_drift.watch(world.world)
-
-
-def test_capture_that_never_comes_ends_it(world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_drift, "DELIVERY_TIMEOUT", 0.01)
-    world.world.target.client("s3").answers["list_objects_v2"] = {
-        "Contents": [{"LastModified": at(0) - timedelta(days=900)}]
-    }
-    with pytest.raises(WaitedTooLong, match="has not been delivered"):
         demo_drift.watch(world.world)
 
 

@@ -76,6 +76,7 @@ def model(monkeypatch: pytest.MonkeyPatch, files: DataSet) -> Model:
     monkeypatch.setattr(data, "resolve", lambda *_, **__: files)
     monkeypatch.setattr(endpoints, "get", lambda *_: Endpoint("onwing-FD001", "FD001", "InService"))
     monkeypatch.setattr(inject, "other_world", lambda *_: "")
+    monkeypatch.setattr("onwing.captured.wait", lambda *arguments: model.awaited.append(arguments[2:]))
     real = Traffic.__init__
     monkeypatch.setattr(Traffic, "__init__", lambda self, *a, **k: real(self, *a, **{**k, "client": model}))
     return model
@@ -94,6 +95,17 @@ def test_the_command_says_what_it_sent(model: Model) -> None:
     assert "6 requests" in said
     assert "onwing drift run FD001" in said
     assert len(model.sent) == 6
+    [(endpoint, report, timeout)] = model.awaited
+    assert (endpoint, report.answered, timeout) == ("onwing-FD001", 6, inject.CAPTURE_TIMEOUT)
+    ids = [more["InferenceId"] for more in model.with_them]
+    assert sorted(ids) == sorted(f"{report.inference_ids}{number}" for number in range(6))
+
+
+def test_nobody_waits_who_does_not_want_to_or_has_nothing_to_wait_for(model: Model) -> None:
+    assert run(context_with(), wait=False) is Exit.OK
+    model.fails = lambda _: client_error("ModelError", "boom")
+    assert run(context_with()) is Exit.FAILED
+    assert model.awaited == []
 
 
 def test_with_json_the_engines_and_the_change_are_told(model: Model, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,11 +38,14 @@ class Model:
     def __init__(self, *, seconds: float = 0.0, fails: Callable[[int], Exception | None] = lambda _: None) -> None:
         self.seconds, self.fails = seconds, fails
         self.sent: list[bytes] = []
+        self.with_them: list[dict[str, Any]] = []
+        self.awaited: list[Any] = []
         self._lock = threading.Lock()
 
-    def invoke_endpoint(self, Body: bytes, **_: Any) -> dict[str, Any]:
+    def invoke_endpoint(self, Body: bytes, **more: Any) -> dict[str, Any]:
         with self._lock:
             self.sent.append(Body)
+            self.with_them.append(more)
             number = len(self.sent) - 1
         time.sleep(self.seconds)
         if error := self.fails(number):
