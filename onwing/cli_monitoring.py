@@ -1,4 +1,4 @@
-"""The commands on what monitoring finds: drift status, report, run, inject and truth; alerts."""
+"""The commands on what is found: drift status, report, run, inject and truth; alerts; reconcile."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from onwing import alerts_view, inject, monitor_run, monitoring_view, scenarios, truth
+from onwing import alerts_view, inject, monitor_run, monitoring_view, reconcile, scenarios, truth
 from onwing.command import Context, command
 from onwing.errors import Exit
-from onwing.options import LOOK, SERVING, DataDir, Fleet, FleetName, Timeout, Wait
+from onwing.options import LOOK, SERVING, WORK, DataDir, Fleet, FleetName, Timeout, Wait
 
 monitoring = typer.Typer(rich_markup_mode="rich")
 drift_app = typer.Typer(
@@ -189,3 +189,20 @@ def alerts(
       onwing alerts --follow --json
     """
     return alerts_view.run(context, fleet=fleet, since=since, severity=severity, follow=follow, full=full)
+
+
+@command(monitoring, "reconcile", rich_help_panel=WORK)
+def reconcile_now(context: Context) -> Exit:
+    """Run the daily comparison with what should be now: what an event was lost for is repaired, the rest is told.
+
+    Registry, endpoints, executions, schedules, alarms and reports are compared. What is younger than 15 minutes counts
+    as under way. An alert is sent if anything is found. It may take up to 15 minutes.
+
+    Exit codes: 0 nothing was found, or all of it was repaired · 1 it failed, or something is left for a person to do.
+
+    Examples:
+
+      onwing reconcile
+      onwing reconcile --env prod --json
+    """
+    return reconcile.run(context)

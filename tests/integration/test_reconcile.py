@@ -16,11 +16,14 @@ from typing import Any
 
 import pytest
 
+from onwing.errors import Exit
 from tests.conftest import make_trio
 from tests.deployed import Deployed, deploy, new_fleet, until
 from tests.integration.deployments import QUICK, deploy_first, ended, history
 from tests.integration.rollouts import Rollout
 from tests.packages import DATASET_VERSION, approve, fleet_items, register
+
+from .test_onwing_operations import Operator
 
 ALARM_MEMBERS = (
     "AlarmDescription ActionsEnabled OKActions AlarmActions MetricName Namespace Statistic Dimensions Period "
@@ -176,6 +179,33 @@ def test_coverage_is_quick(stack: Deployed) -> None:
     reconcile(stack, coverage_only=True)
 
     assert time.monotonic() - begun < 5
+
+
+# --- by hand ---
+
+
+def test_operator_runs_it_and_is_told_what_was_repaired_and_what_is_left(
+    stack: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = served(stack)
+    operator = Operator(stack, fleet, monkeypatch)
+    assert operator.read("reconcile") == {"exit_code": 0, "findings": []}
+    assert "Nothing was found" in operator.type("reconcile").output
+    before = alarms(stack, fleet)
+
+    stack.client("cloudwatch").delete_alarms(AlarmNames=list(before))
+    [found] = operator.read("reconcile")["findings"]
+
+    assert (found["what"], found["where"], found["repaired"]) == ("alarm", f"onwing-{fleet}", True)
+    assert alarms(stack, fleet) == before
+
+    key = put_baseline(stack, fleet)
+    stack.client("s3").delete_object(Bucket=stack.outputs["BucketName"], Key=key)
+    said = operator.type("reconcile", code=Exit.FAILED).output
+
+    assert f"onwing train --fleet {fleet} --again" in said
+    assert "1 left to do, 0 repaired." in said
+    put_baseline(stack, fleet)
 
 
 # --- losses ---

@@ -38,6 +38,7 @@ from .onwing_fakes import (
 )
 
 COMMANDS = ["up", "deploy", "down", "doctor", "demo", "ingest", "train", "watch", "models", "status", "alerts"]
+COMMANDS += ["reconcile"]
 
 
 def onwing(*arguments: str) -> Result:
@@ -335,6 +336,7 @@ def test_how_to_deploy_is_as_typed(
             "onwing.alerts_view.run",
             {"fleet": "FD001", "since": "2w", "severity": "critical", "follow": True, "full": True},
         ),
+        ("reconcile", "onwing.reconcile.run", {"arguments": ()}),
     ],
 )
 def test_options_reach_what_does_the_work(
