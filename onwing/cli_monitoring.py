@@ -192,7 +192,11 @@ def alerts(
 
 
 @command(monitoring, "reconcile", rich_help_panel=WORK)
-def reconcile_now(context: Context) -> Exit:
+def reconcile_now(
+    context: Context,
+    *,
+    report_only: Annotated[bool, typer.Option("--report-only", help="Change nothing, alert nobody.")] = False,
+) -> Exit:
     """Run the daily comparison with what should be now: what an event was lost for is repaired, the rest is told.
 
     Registry, endpoints, executions, schedules, alarms and reports are compared. What is younger than 15 minutes counts
@@ -202,7 +206,7 @@ def reconcile_now(context: Context) -> Exit:
 
     Examples:
 
-      onwing reconcile
+      onwing reconcile --report-only
       onwing reconcile --env prod --json
     """
-    return reconcile.run(context)
+    return reconcile.run(context, report_only=report_only)

@@ -33,15 +33,17 @@ class Finding:
     repaired: bool = False
 
 
-def reconcile(target: Target, stack: Stack) -> list[Finding]:
+def reconcile(target: Target, stack: Stack, *, report_only: bool = False) -> list[Finding]:
     """Invoke the stack's function, which repairs what it can, and wait for its answer: what is left to do comes first.
+
+    With `report_only` it changes nothing and alerts nobody.
 
     Raises OnwingError when the function fails, or when its answer is lost on the way.
     """
     name = stack.output("ReconcileFunctionName")
     log = f"log group /aws/lambda/{stack.project}-reconcile"
     try:
-        answer = _client(target).invoke(FunctionName=name, Payload=b"{}")
+        answer = _client(target).invoke(FunctionName=name, Payload=json.dumps({"report_only": report_only}))
     except (ReadTimeoutError, ConnectionClosedError) as error:
         raise OnwingError(
             f"The function was started, but its answer did not arrive: {error}",
@@ -73,14 +75,14 @@ def _client(target: Target) -> Any:
     )
 
 
-def run(context: Context) -> Exit:
+def run(context: Context, *, report_only: bool = False) -> Exit:
     """Run it and tell what it found; Exit.FAILED when something is left for a person."""
     out, target, stack = context.out, context.target, context.stack
     try:
         with out.step("Comparing registry, endpoints, executions, schedules and alarms"):
-            found = reconcile(target, stack)
+            found = reconcile(target, stack, report_only=report_only)
     except KeyboardInterrupt:
-        out.line("\nNo longer waiting; the function goes on, and sends an alert if it finds anything.")
+        out.line("\nNo longer waiting; the function goes on. What it finds is an alert, unless it only reports.")
         out.next("onwing alerts")
         return Exit.INTERRUPTED
     left = sum(not finding.repaired for finding in found)

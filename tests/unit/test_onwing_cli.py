@@ -336,7 +336,8 @@ def test_how_to_deploy_is_as_typed(
             "onwing.alerts_view.run",
             {"fleet": "FD001", "since": "2w", "severity": "critical", "follow": True, "full": True},
         ),
-        ("reconcile", "onwing.reconcile.run", {"arguments": ()}),
+        ("reconcile", "onwing.reconcile.run", {"report_only": False}),
+        ("reconcile --report-only", "onwing.reconcile.run", {"report_only": True}),
     ],
 )
 def test_options_reach_what_does_the_work(

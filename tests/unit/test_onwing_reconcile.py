@@ -89,8 +89,14 @@ def set_answer(client: FakeClient, document: dict[str, Any]) -> None:
 def test_the_function_is_invoked_once_as_the_daily_schedule_does() -> None:
     with cloud(200, json.dumps(answer(ALARM, ENDPOINT)).encode()) as (target, requests):
         found = reconcile.reconcile(target, STACK)
-    assert requests == [("/2015-03-31/functions/onwing-reconcile/invocations", b"{}")]
+    assert requests == [("/2015-03-31/functions/onwing-reconcile/invocations", b'{"report_only": false}')]
     assert [(each.where, each.repaired) for each in found] == [("onwing-FD002", False), ("onwing-FD001", True)]
+
+
+def test_asked_to_report_only_the_function_is_told() -> None:
+    with cloud(200, json.dumps(answer(ALARM)).encode()) as (target, requests):
+        reconcile.reconcile(target, STACK, report_only=True)
+    assert requests[0][1] == b'{"report_only": true}'
 
 
 def test_the_answer_is_waited_for_as_long_as_a_function_may_run() -> None:
