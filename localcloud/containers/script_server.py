@@ -110,8 +110,11 @@ def serve(root: Path) -> int:
             if not self.path.startswith("/ping"):
                 print(f"{self.command} {self.path} {format % arguments}", flush=True)
 
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128  # connections that wait; one that finds no room is tried again only after a second
+
     port = int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))
-    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+    Server(("127.0.0.1", port), Handler).serve_forever()
     return 0
 
 

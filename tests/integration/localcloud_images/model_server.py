@@ -66,6 +66,7 @@ print(f"{NAME} starts", flush=True)
 if "CRASH" in os.environ:
     sys.exit("no such model")
 time.sleep(float(os.environ.get("START_SLEEP", "0")))
+ThreadingHTTPServer.request_queue_size = 128
 server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler)
 server.daemon_threads = True
 server.serve_forever()

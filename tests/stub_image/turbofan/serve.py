@@ -93,12 +93,17 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    """Many may connect at once: one that finds no room in the queue is tried again only after a second."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
 def serve() -> None:
     """Serve the model in /opt/ml/model until the process is ended."""
     path = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")) / "model/behaviour.json"
     Handler.behaviour = json.loads(path.read_text()) if path.exists() else {}
     if Handler.behaviour.get("mode") == "crash":
         sys.exit("the stub was told to end at start")
-    server = ThreadingHTTPServer(("", int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))), Handler)
-    server.daemon_threads = True
-    server.serve_forever()
+    Server(("", int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))), Handler).serve_forever()
