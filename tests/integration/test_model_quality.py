@@ -35,10 +35,10 @@ def asked(deployed: Deployed, fleet: str) -> Monitored:
     return monitored
 
 
-def engines() -> list[Any]:
-    """Engines at different ages, from 40 to 95 cycles."""
+def engines(older: int = 0) -> list[Any]:
+    """Engines at different ages, from 40 to 95 cycles, or so many cycles `older`."""
     old = [rows for rows in captured.histories() if len(rows) >= 100]
-    return [rows[: 40 + 5 * place] for place, rows in enumerate(old[:ENGINES])]
+    return [rows[: 40 + older + 5 * place] for place, rows in enumerate(old[:ENGINES])]
 
 
 def put_registered(deployed: Deployed, champion: dict[str, Any]) -> None:
@@ -123,6 +123,22 @@ def test_truth_of_few_engines_is_no_verdict_until_there_is_more(asked: Monitored
     assert not asked.deployed.keys(f"{report['folder']}constraint_violations.json")
     upload(asked, "second.csv", "\n".join([lines[0], *lines[3:]]) + "\n")
     assert quality(asked)["outcome"] == "violations"
+
+
+def test_predictions_of_a_window_that_failed_are_joined_with_the_truth_that_came_before_them(asked: Monitored) -> None:
+    asked.deliver(engines(older=2))
+    upload(asked, "september.csv", truth(asked, late=0))
+    asked.deployed.plan(asked.fleet, monitor="no space left on device")
+    asked.fails()
+    first = asked.item("QUALITY#v1")["last"]
+    assert (first["outcome"], first["records"]) == ("ok", ENGINES)
+
+    asked.deployed.plan(asked.fleet)
+    assert [(window["kind"], window["outcome"]) for window in asked.run()] == [("data", "ok")]
+    report = quality(asked)
+    assert (report["engines"], report["records"]["used"]) == (ENGINES, 2 * ENGINES)
+    assert report["folder"] > first["report"]
+    assert [window for window in asked.run() if window["kind"] == "quality"] == []
 
 
 def test_broken_truth_is_told_and_stops_nothing(asked: Monitored) -> None:

@@ -29,6 +29,8 @@ GROUP = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:model-package/onwing-fd001"
 BUCKET, TABLE, ENDPOINT = "onwing-bucket", "onwing-table", "onwing-FD001"
 DELAY = 300
 HOUR = timedelta(hours=1)
+TRUTH = "monitoring/ground-truth/FD001/june.csv"
+PREDICTIONS = f"monitoring/predictions/{ENDPOINT}/v7/20261120T100000Z.csv"
 
 
 class World:
@@ -105,6 +107,18 @@ class World:
         request = WindowsRequest(fleet="FD001", execution=execution)
         return open_windows(self.stack.settings, self.limits, request, self.now)
 
+    def run(self, *, few: bool = False) -> list[Window]:
+        """An execution that ends well; `few`: in what was captured there are too few engines. The windows."""
+        execution = self.execution()
+        windows = self.open(execution).windows
+        for window in windows:
+            if window.kind == "data" and not window.final and (few or not window.files):
+                self.leave_open(window)
+            else:
+                self.close(window)
+        self.kill(execution)
+        return windows
+
     def files(self, window: Window) -> list[str]:
         """What a window's job is given."""
         if not window.manifest:
@@ -115,10 +129,14 @@ class World:
 
     def close(self, window: Window) -> None:
         """As the machine's CloseWindow."""
-        cursor = "start" if window.kind == "data" else "truth_until"
-        self._update(
-            window, "SET #cursor = :end REMOVE claim, claimed_by, tries, #open", {"#cursor": cursor}, window.end
-        )
+        cursor, more, values = "start", "", {}
+        if window.kind == "quality":
+            monitor = self.item(f"MONITOR#{window.variant}")
+            predicted = json.loads(monitor["open"])["end"] if "open" in monitor else monitor.get("start", "")
+            cursor, more = "truth_until", ", predicted_until = :predicted"
+            values = {":predicted": {"S": max(predicted, window.predicted_until)}}
+        change = f"SET #cursor = :end{more} REMOVE claim, claimed_by, tries, #open"
+        self._update(window, change, {"#cursor": cursor}, window.end, values)
         self.counted.update(self.files(window))
         self.closed.append(window)
 
@@ -130,7 +148,9 @@ class World:
         """As the machine's NoteFailure."""
         self._update(window, "SET tries = :end", {}, str(window.attempt + 1))
 
-    def _update(self, window: Window, change: str, names: dict[str, str], value: str) -> None:
+    def _update(
+        self, window: Window, change: str, names: dict[str, str], value: str, values: dict[str, Any] | None = None
+    ) -> None:
         names = names | ({"#open": "open"} if "#open" in change else {})
         item = "MONITOR" if window.kind == "data" else "QUALITY"
         self.stack.dynamodb.update_item(
@@ -138,7 +158,7 @@ class World:
             Key={"pk": {"S": "FLEET#FD001"}, "sk": {"S": f"{item}#{window.variant}"}},
             UpdateExpression=change,
             ConditionExpression="claimed_by = :me",
-            ExpressionAttributeValues={":end": {"S": value}, ":me": {"S": window.execution}},
+            ExpressionAttributeValues={":end": {"S": value}, ":me": {"S": window.execution}} | (values or {}),
             **({"ExpressionAttributeNames": names} if names else {}),
         )
 
@@ -181,6 +201,7 @@ def test_window_says_all_that_its_job_needs(world: World) -> None:
         "predictions": f"monitoring/predictions/{ENDPOINT}/v7/",
         "truth": "",
         "truth_until": "",
+        "predicted_until": "",
         "execution": execution,
     }
     assert world.files(window) == [late, key]
@@ -399,10 +420,10 @@ def test_quality_window_when_there_is_truth_and_a_prediction(world: World) -> No
     world.now += HOUR
     data, quality = world.open(world.execution()).windows
     assert (data.kind, data.variant) == ("data", "v6")
-    assert (quality.kind, quality.variant, quality.id) == ("quality", "v6", "quality-20261123T100001Z")
-    assert (quality.start, quality.end, quality.truth_until) == ("", "2026-11-23T10:00:01Z", "2026-11-23T10:00:01Z")
+    assert (quality.kind, quality.variant, quality.id) == ("quality", "v6", "quality-20261123T115500Z")
+    assert (quality.start, quality.end, quality.truth_until) == ("", "2026-11-23T11:55:00Z", "2026-11-23T11:55:00Z")
     assert quality.truth == f"s3://{BUCKET}/monitoring/ground-truth/FD001/"
-    assert quality.report == f"monitoring/reports/{ENDPOINT}/v6/quality-20261123T100001Z/"
+    assert quality.report == f"monitoring/reports/{ENDPOINT}/v6/quality-20261123T115500Z/"
     world.close(data)
     world.close(quality)
 
@@ -418,7 +439,123 @@ def test_ground_truth_is_counted_once(world: World) -> None:
     assert world.open(world.execution()).windows == []  # it is not sure that all of this second is listed
     world.now += HOUR
     [again] = world.open(world.execution()).windows
-    assert (again.start, again.id) == (quality.truth_until, "quality-20261123T110001Z")
+    assert (again.start, again.id) == (quality.truth_until, "quality-20261123T115500Z")
+
+
+def qualities(windows: list[Window]) -> list[Window]:
+    """Those of quality."""
+    return [window for window in windows if window.kind == "quality"]
+
+
+def test_truth_is_judged_again_with_predictions_that_a_failed_job_had_owed(world: World) -> None:
+    world.put(PREDICTIONS)
+    world.deliver()
+    world.put(TRUTH)
+    world.now += HOUR
+    first = world.execution()
+    data, quality = world.open(first).windows
+    world.fail(data)
+    world.close(quality)
+    world.kill(first)
+    assert world.item("QUALITY#v7")["predicted_until"] == data.start
+
+    world.now += HOUR
+    assert [window.id for window in world.run()] == [data.id]  # no prediction has come so far
+    world.now += HOUR
+    [again] = qualities(world.run())
+    assert again.start == quality.end
+    assert len({each.id for each in (quality, again)} | {each.job for each in (quality, again)}) == 4
+    assert again.id > quality.id
+    for _ in range(2):
+        world.deliver()
+        world.now += HOUR
+        assert [window.kind for window in world.run()] == ["data"]
+
+
+def test_truth_is_judged_again_until_all_that_came_before_it_has_its_predictions(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(stack, monkeypatch, max_window_files=10)
+    world.put(PREDICTIONS)
+    for minute in range(35):
+        world.deliver(at=START + timedelta(minutes=minute))
+    world.put(TRUTH, START + timedelta(minutes=30))
+    world.now += HOUR
+    runs = []
+    for _ in range(8):
+        windows = world.run()
+        runs.append((sum(window.files for window in windows), len(qualities(windows))))
+        world.now += HOUR
+    assert runs == [(10, 1), (10, 0), (10, 1), (5, 0), (0, 1), (0, 0), (0, 0), (0, 0)]
+
+
+@pytest.mark.parametrize("engines", ["enough", "few", "none"])
+def test_truth_of_an_hour_that_was_judged_in_the_same_run_is_judged_once(world: World, engines: str) -> None:
+    world.put(PREDICTIONS)
+    world.deliver()
+    world.now += HOUR
+    world.run(few=engines != "enough")
+    if engines != "none":
+        world.deliver()
+    world.put(TRUTH, world.now + timedelta(minutes=1))
+    world.now += HOUR
+    assert len(qualities(world.run(few=engines != "enough"))) == 1
+    for _ in range(3):
+        world.deliver()
+        world.now += HOUR
+        assert [window.kind for window in world.run(few=engines != "enough")] == ["data"]
+
+
+def test_predecessor_that_nobody_asks_any_more_has_nothing_to_wait_for(world: World) -> None:
+    world.deployment(champion=7, predecessor=6)
+    world.put(PREDICTIONS.replace("v7", "v6"))
+    world.deliver("v6")
+    world.now += HOUR
+    assert [window.variant for window in world.run()] == ["v6"]
+    world.put(TRUTH)
+    world.now += HOUR
+    assert [(window.variant, window.kind) for window in world.run()] == [("v6", "quality")]
+    for _ in range(2):
+        world.deliver("v6")  # after a rollback
+        world.now += HOUR
+        assert [(window.variant, window.kind) for window in world.run()] == [("v6", "data")]
+
+
+def test_quality_window_that_is_taken_over_knows_of_no_later_predictions(world: World) -> None:
+    """Its job may have run before them."""
+    world.put(PREDICTIONS)
+    world.deliver()
+    world.put(TRUTH)
+    world.now += HOUR
+    dead = world.execution()
+    data, quality = world.open(dead).windows
+    assert quality.predicted_until == data.start
+    world.close(data)
+    world.kill(dead)
+    world.now += HOUR
+    [again] = qualities(world.open(world.execution()).windows)
+    assert (again.id, again.predicted_until) == (quality.id, data.start)
+
+
+def test_quality_item_of_a_former_release_waits_for_newer_truth(world: World) -> None:
+    world.put(PREDICTIONS)
+    world.deliver()
+    world.put(TRUTH)
+    world.now += HOUR
+    world.run()
+    world.stack.dynamodb.update_item(
+        TableName=TABLE,
+        Key={"pk": {"S": "FLEET#FD001"}, "sk": {"S": "QUALITY#v7"}},
+        UpdateExpression="SET truth_until = :until REMOVE predicted_until",
+        ExpressionAttributeValues={":until": {"S": "2026-11-23T10:00:01Z"}},  # it was the newest file's next second
+    )
+    world.deliver()
+    world.now += HOUR
+    assert [window.kind for window in world.run()] == ["data"]
+    world.put(TRUTH.replace("june", "july"))
+    world.now += HOUR
+    assert len(qualities(world.run())) == 1
+    assert world.item("QUALITY#v7")["predicted_until"] > "2026-11-23T10:00:01Z"
 
 
 def test_fleet_without_a_champion_has_no_windows(world: World) -> None:

@@ -6,8 +6,10 @@ that, and closing is conditional on the claim. A window is claimed before anythi
 execution does not run any more is taken over with the same start and end; the job of it that may exist is found by its
 name. So an execution that dies, or two at once, neither lose a file nor count one twice.
 
-QUALITY items do the same for ground truth: a window of quality is due when there is ground truth that is newer than
-what was counted.
+QUALITY items do the same for ground truth, which is always judged as a whole: a window of quality is due when ground
+truth came since the last one (`truth_until`). It is due again when what was delivered before that truth had not all
+been judged by then (`predicted_until`: a job had failed, or more had come than one window takes), and more of it has
+been since: its predictions were written too late for the last window of quality.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class Window(BaseModel):
     variant: str
     version: int
     champion: bool
-    id: str  # the window's start as yyyymmddThhmmssZ; before a window of quality stands `quality-`
+    id: str  # the window's start as yyyymmddThhmmssZ; a window of quality's end, after `quality-`
     start: str  # ISO, whole seconds; empty for the first window of quality
     end: str
     final: bool  # it closes even when there is too little in it to judge
@@ -62,6 +64,7 @@ class Window(BaseModel):
     predictions: str  # key prefix
     truth: str = ""
     truth_until: str = ""
+    predicted_until: str = ""  # what was delivered before has its predictions, when a window of quality is opened
     execution: str
 
 
@@ -202,29 +205,49 @@ def _open_quality(variant: _Variant, scope: _Scope, truth: datetime) -> Window |
     if held is not None:
         return held
     counted = item.get("truth_until", "")
+    until, predicted_until = _iso(scope.end), _predicted_until(scope, variant)
+    is_newer = not counted or truth >= _moment(counted)
+    # Items of former releases do not say how far the predictions went.
+    before = item.get("predicted_until", "")
+    is_completed = bool(before) and _moment(before) <= truth and before < predicted_until and counted < until
     predictions = f"monitoring/predictions/{scope.endpoint}/{variant.name}/"
-    if (counted and truth < _moment(counted)) or not _is_anything_below(scope, predictions):
+    if not (is_newer or is_completed) or not _is_anything_below(scope, predictions):
         return None
-    until = truth.replace(microsecond=0) + timedelta(seconds=1)
-    identifier = f"quality-{until:%Y%m%dT%H%M%SZ}"
+    identifier = f"quality-{scope.end:%Y%m%dT%H%M%SZ}"
     dataset_version, evaluation = _package(variant)
     window = Window(
         kind="quality",
         id=identifier,
         start=counted,
-        end=_iso(until),
+        end=until,
         final=False,
         job=_job_name(scope, variant, "quality", identifier),
         baseline=scope.uri(f"monitoring/baseline/{scope.fleet}/{dataset_version}/"),
         evaluation=evaluation,
         report=f"monitoring/reports/{scope.endpoint}/{variant.name}/{identifier}/",
         truth=scope.uri(f"{TRUTH_PREFIX}/{scope.fleet}/"),
-        truth_until=_iso(until),
+        truth_until=until,
+        predicted_until=_without_idle_time(scope, variant, predicted_until, truth),
         **_whose(scope, variant),
     )
     if not _claim(scope, sort_key, window, cursor="truth_until", seen=counted, sets={}):
         return Skipped(variant=variant.name, reason="another execution has just claimed the window of quality")
     return window
+
+
+def _predicted_until(scope: _Scope, variant: _Variant) -> str:
+    """What was delivered before this moment (ISO) has its predictions; empty if nothing was ever judged."""
+    item = _read(scope, f"MONITOR#{variant.name}")
+    return str(json.loads(item["open"])["end"]) if "open" in item else item.get("start", "")
+
+
+def _without_idle_time(scope: _Scope, variant: _Variant, predicted_until: str, truth: datetime) -> str:
+    """`predicted_until`, or just after `truth` if nothing was delivered in between: there is nothing to wait for."""
+    start = _moment(predicted_until) if predicted_until else None
+    end = truth.replace(microsecond=0) + timedelta(seconds=1)
+    if captures.find(scope.settings.bucket_name, scope.endpoint, variant.name, start, end).keys:
+        return predicted_until
+    return max(predicted_until, _iso(end))
 
 
 def _whose(scope: _Scope, variant: _Variant) -> dict[str, Any]:
