@@ -50,6 +50,12 @@ setup: .venv/.stamp .venvs/sam/.stamp ## Make the environments; skipped when cur
 	@$(UV) pip sync --quiet --require-hashes --python .venvs/sdk/bin/python tools/sdk.lock
 	@touch $@
 
+.venvs/evidently/.stamp: .venvs/uv/.stamp tools/evidently.lock
+	@echo "==> Evidently, for a benchmark, in an environment of its own: 0.7 GB that nothing else needs"
+	@test -x .venvs/evidently/bin/python || $(UV) venv --quiet --python $(PYTHON) .venvs/evidently
+	@$(UV) pip sync --quiet --require-hashes --python .venvs/evidently/bin/python tools/evidently.lock
+	@touch $@
+
 # ---- What people use ------------------------------------------------------------------------------------------------
 .PHONY: demo up down image
 demo: setup ## From three uploaded files to a registered model, on the embedded cloud
@@ -85,7 +91,8 @@ lint: setup ## ruff, mypy, sam validate --lint
 	@for handler in functions/*/app.py; do $(BIN)/mypy $$handler || exit 1; done  # all are called app
 	@AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(SAM) validate --lint
 
-bench: setup ## Measure; writes .onwing/bench.json
+# With no names all of them run.
+bench: setup $(if $(filter evidently,$(or $(ARGS),evidently)),.venvs/evidently/.stamp) ## Measure; writes .onwing/bench.json
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 # ---- Upkeep ---------------------------------------------------------------------------------------------------------
@@ -103,6 +110,7 @@ lock: .venvs/uv/.stamp ## Resolve every lock file anew from its direct requireme
 	@$(COMPILE) training_image/requirements.in --constraint requirements.lock --output-file training_image/requirements.txt
 	@$(COMPILE) tools/sam.in --output-file tools/sam.lock
 	@$(COMPILE) tools/sdk.in --output-file tools/sdk.lock
+	@$(COMPILE) tools/evidently.in --output-file tools/evidently.lock
 
 clean: ## Remove environments, builds and the embedded cloud's state
 	@-test -x $(BIN)/onwing && $(BIN)/onwing down --yes
