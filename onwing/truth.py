@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cmapss import MAX_COUNT, MAX_RUL
 from rich.markup import escape
 
 from onwing import endpoints
@@ -18,7 +19,6 @@ from onwing.errors import Exit, UsageError
 
 HEADER = ("unit", "cycle", "rul")
 PREFIX = "monitoring/ground-truth/"
-LARGEST = 100_000  # cycles: a larger number is no RUL
 TOLD = 5  # faults shown of one file
 
 
@@ -61,10 +61,10 @@ def _fault(row: list[str], lines: dict[int, int], number: int) -> str:
         unit, cycle, rul = (int(field) for field in row)
     except ValueError:
         return "a field is no whole number"
-    if unit < 1 or cycle < 1:
-        return "units and cycles count from 1"
-    if not 0 <= rul <= LARGEST:
-        return f"a RUL is from 0 to {LARGEST} cycles"
+    if not (1 <= unit <= MAX_COUNT and 1 <= cycle <= MAX_COUNT):
+        return f"units and cycles count from 1, to {MAX_COUNT}"
+    if not 0 <= rul <= MAX_RUL:
+        return f"a RUL is from 0 to {MAX_RUL} cycles"
     if unit in lines:
         return f"engine {unit} stands in line {lines[unit]} already"
     lines[unit] = number

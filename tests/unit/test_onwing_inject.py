@@ -161,7 +161,7 @@ def test_truth_that_is_well_formed_is_uploaded(
 ) -> None:
     monkeypatch.setattr(endpoints, "get", lambda *_: Endpoint("onwing-FD001", "FD001", "InService"))
     path = tmp_path / "removals.csv"
-    path.write_bytes(b"\xef\xbb\xbfunit,cycle,rul\r\n17,200,0\r\n18, 90, 12\r\n")
+    path.write_bytes(b"\xef\xbb\xbfunit,cycle,rul\r\n17,200,0\r\n2147483647, 90, 100000\r\n")
     s3 = FakeClient(put_object={})
     assert truth.run(context_with(as_json=True, s3=s3), "FD001", path) is Exit.OK
     put = s3.called("put_object")[0]
@@ -179,7 +179,10 @@ def test_truth_that_is_well_formed_is_uploaded(
         (b"unit,cycle,rul\n", "has no rows"),
         (b"unit,cycle,rul\n1,2\n", "line 2: 2 fields"),
         (b"unit,cycle,rul\n1,2,x\n", "line 2: a field is no whole number"),
-        (b"unit,cycle,rul\n0,2,3\n", "count from 1"),
+        (b"unit,cycle,rul\n0,2,3\n", "count from 1, to 2147483647"),
+        (b"unit,cycle,rul\n2147483648,2,3\n", "count from 1, to 2147483647"),
+        (b"unit,cycle,rul\n1,2147483648,3\n", "count from 1, to 2147483647"),
+        (b"unit,cycle,rul\n1,2,100001\n", "a RUL is from 0 to 100000"),
         (b"unit,cycle,rul\n1,2,-3\n", "a RUL is from 0"),
         (b"unit,cycle,rul\n1,2,3\n2,2,3\n1,3,2\n", "line 4: engine 1 stands in line 2 already"),
         (b"unit,cycle,rul\n" + b"1,x,3\n" * 8, "and 3 more"),

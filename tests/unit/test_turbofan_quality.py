@@ -210,6 +210,67 @@ def test_broken_file_is_named_and_stops_no_other(files: Files, content: bytes, r
     assert not joined.unreadable
 
 
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("1,2", "line 3 has 2 fields instead of 3"),
+        ("1,two,3", "line 3, cycle: 'two' is no number from 1 to 2147483647"),
+        ("2147483648,2,3", "line 3, unit: '2147483648' is no number from 1 to 2147483647"),
+        ("0,2,3", "line 3, unit: '0' is no number from 1 to 2147483647"),
+        ("1,2,100001", "line 3, rul: '100001' is no number from 0 to 100000"),
+    ],
+)
+def test_line_of_truth_that_is_wrong_is_left_out_and_named_and_the_others_count(
+    files: Files, row: str, reason: str
+) -> None:
+    (files.truth / "a.csv").write_text(f"unit,cycle,rul\n17,200,0\n{row}\n2147483647,200,100000\n")
+    files.captured((17, 120, 70, "2026-09-01T00:00:00Z", "a"), (2**31 - 1, 1, 70, "2026-09-01T00:00:00Z", "b"))
+    joined = join(files.truth, files.predictions)
+    assert [(match.prediction.unit, match.true) for match in joined.matches] == [(17, 80), (2**31 - 1, 100_199)]
+    [problem] = joined.problems
+    assert problem.where == "a.csv"
+    assert problem.what == f"1 of 3 lines are left out: {reason}"
+    assert (joined.truth_files, joined.broken_truth_files) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ((2**31, 120, 70, "2026-09-01T00:00:00Z", "b"), "unit: '2147483648'"),
+        ((17, 0, 70, "2026-09-01T00:00:00Z", "b"), "cycle: '0'"),
+        ((17, 121, -1e6, "2026-09-01T00:00:00Z", "b"), "rul: '-1000000.0'"),
+        ((17, 121, "nan", "2026-09-01T00:00:00Z", "b"), "rul: 'nan'"),
+        ((17, 121, 70, "yesterday", "b"), "time: 'yesterday'"),
+    ],
+)
+def test_captured_prediction_out_of_limits_is_counted_and_takes_no_other_with_it(
+    files: Files, row: tuple[Any, ...], reason: str
+) -> None:
+    files.say("a.csv", (17, 200, 0))
+    files.captured(row, (17, 120, 70, "2026-09-01T00:00:00Z", "a"), (17, 130, -4, "2026-09-01T00:00:00Z", "c"))
+    joined = join(files.truth, files.predictions)
+    assert [match.prediction.rul for match in joined.matches] == [70, -4]
+    assert (joined.predictions, joined.out_of_limits, joined.repeated) == (3, 1, 0)
+    assert joined.first_out_of_limits.startswith(f"20260901T000000Z.csv, line 2, {reason} is no ")
+    assert joined.problems == []  # there is nothing that anybody could mend
+
+
+def test_advice_is_what_can_be_done(files: Files) -> None:
+    """No command runs a closed window again, and `onwing drift truth` never writes the same key twice."""
+    (files.truth / "a.csv").write_text("unit,cycle,rul\n17,200,x\n")
+    files.say("b.csv", (18, 200, 0))
+    files.say("c.csv", (18, 300, 0))
+    (files.predictions / "20260901T000000Z.csv").write_text("not a CSV of ours\n")
+    joined = join(files.truth, files.predictions)
+    truth, predictions, engine = joined.problems
+    assert (joined.broken_truth_files, joined.broken_prediction_files) == (1, 1)
+    for problem in (truth, engine):
+        assert "below monitoring/ground-truth/ (aws s3 cp)" in problem.do
+        assert "delete it there (aws s3 rm)" in problem.do
+    assert "delete it (aws s3 rm)" in predictions.do
+    assert "again" not in predictions.do
+
+
 def test_spreadsheets_mark_and_line_ends_are_read(files: Files) -> None:
     (files.truth / "excel.csv").write_bytes(b"\xef\xbb\xbfunit,cycle,rul\r\n 17 , 200 , 0 \r\n")
     files.captured((17, 120, 70, "2026-09-01T00:00:00Z", "a"))
@@ -376,18 +437,33 @@ def test_broken_truth_beside_good_is_told_in_report_and_message(job: Job) -> Non
     assert "to be mended: 2" in page
 
 
+def test_client_that_numbers_engines_beyond_the_limit_leaves_the_verdict_to_the_others(job: Job) -> None:
+    fly(job, 12)
+    path = inputs(job).predictions / "20260901T000000Z.csv"
+    path.write_text(path.read_text() + "3000000000,110,70,2026-09-01T00:00:00Z,other\n")
+    report = run(job)
+    assert (report["outcome"], report["engines"], report["records"]["out_of_limits"]) == ("ok", 12, 1)
+    assert report["problems"] == []
+    assert (
+        "1 captured prediction is out of limits and left out, the first: 20260901T000000Z.csv, line 170"
+        in (report["summary"])
+    )
+    assert "out of limits" in (job.outputs / "report/report.html").read_text()
+
+
 def test_every_prediction_is_counted_once(job: Job) -> None:
     fly(job, 12)
     inputs(job).captured(
         (1, 110, 90, "2026-10-01T00:00:00Z", "again"),
         (77, 110, 90, "2026-10-01T00:00:00Z", "no truth"),
         (2, 5, 90, "2026-10-01T00:00:00Z", "younger than any that was evaluated"),
+        (3, 110, 1e9, "2026-10-01T00:00:00Z", "out of limits"),
         name="20261001T000000Z.csv",
     )
     records = run(job)["records"]
     assert records == {
-        "delivered": 12 * 14 + 3, "used": 12 * 14, "repeated": 1, "without_truth": 1, "truth_in_doubt": 0,
-        "not_comparable": 1,
+        "delivered": 12 * 14 + 4, "used": 12 * 14, "out_of_limits": 1, "repeated": 1, "without_truth": 1,
+        "truth_in_doubt": 0, "not_comparable": 1,
     }  # fmt: skip
     assert records["delivered"] == sum(records.values()) - records["delivered"]
 

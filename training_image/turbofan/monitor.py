@@ -28,9 +28,9 @@ from turbofan.monitor_settings import Settings
 from turbofan.schema import SchemaCheck
 from turbofan.standard import Standard
 from turbofan.traffic import Traffic, histories
+from turbofan.truth import PREDICTIONS_HEADER
 from turbofan.verdict import judge
 
-PREDICTIONS_HEADER = ("unit", "cycle", "rul", "time", "event_id")
 DISTRIBUTIONS_SHOWN = 6
 
 

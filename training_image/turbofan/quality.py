@@ -148,6 +148,7 @@ def judge(
         "records": {
             "delivered": joined.predictions,
             "used": len(compared.times),
+            "out_of_limits": joined.out_of_limits,
             "repeated": joined.repeated,
             "without_truth": joined.without_truth,
             "truth_in_doubt": joined.excluded,
@@ -175,9 +176,7 @@ def judge(
             "bands": tables.bands(registered, sample),
             "periods": tables.periods(registered, compared),
             "engines": tables.engines(registered, sample),
-            "engines_without_predictions": [
-                tables.whole(unit) for unit in joined.engines_without_predictions[:NAMES_LISTED]
-            ],
+            "engines_without_predictions": joined.engines_without_predictions[:NAMES_LISTED],
             "engines_without_predictions_count": len(joined.engines_without_predictions),
         },
         "simulated": bool(evaluation.get("simulated")),
@@ -281,6 +280,10 @@ def _told(
         names = "; ".join(f"{problem.where} {problem.what}" for problem in mend[:NAMES_TOLD])
         rest = f"; and {len(mend) - NAMES_TOLD} more" if len(mend) > NAMES_TOLD else ""
         more = f" Left out: {names}{rest}."
+    if joined.out_of_limits:
+        are = "s are" if joined.out_of_limits > 1 else " is"
+        more += f" {joined.out_of_limits} captured prediction{are} out of limits and left out, the first: "
+        more += f"{joined.first_out_of_limits}."
     if verdict == outcome.UNREADABLE:
         which = "ground truth" if joined.truth_files == 0 and joined.broken_truth_files else "captured predictions"
         return (

@@ -26,7 +26,7 @@ class Sample:
     predictions: Predictions
     cycles: Floats
     times: Sequence[datetime]
-    units: Sequence[float]  # (engines,)
+    units: Sequence[int]  # (engines,)
 
     @classmethod
     def of(cls, matches: Sequence[Match]) -> Sample:
@@ -128,7 +128,7 @@ def engines(registered: Registered, sample: Sample) -> list[dict[str, Any]]:
     order: Ints = np.argsort(-squared, kind="stable")[:ENGINES_LISTED]
     return [
         {
-            "unit": whole(sample.units[i]),
+            "unit": sample.units[i],
             "predictions": int(counts[i]),
             "error": round(float(error[i]), 2),
             "rmse": round(float(np.sqrt(squared[i])), 2),
@@ -140,11 +140,6 @@ def engines(registered: Registered, sample: Sample) -> list[dict[str, Any]]:
 def _week(time: datetime) -> str:
     year, week, _ = time.isocalendar()
     return f"{year}-W{week:02d}"
-
-
-def whole(unit: float) -> float:
-    """An engine's number as it is written."""
-    return int(unit) if unit == int(unit) else unit
 
 
 def _json(value: Any) -> float | None:

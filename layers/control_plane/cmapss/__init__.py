@@ -8,13 +8,15 @@ sensors; a RUL file holds one whole number a line. See `cmapss.errors.RULES` for
 LF or CR LF (the latter makes another digest, so another version); the last line must end too.
 """
 
-from .columns import COLUMNS, MEASUREMENTS, SENSORS, SETTINGS, Column
+from .columns import COLUMNS, MAX_COUNT, MAX_RUL, MEASUREMENTS, SENSORS, SETTINGS, Column
 from .errors import RULES, DataError, Violation
 from .files import CheckResult, Table, check, check_trio, read_rul, read_table, sha256
 from .names import ROLES, FileName, Role, parse_name
 
 __all__ = [
     "COLUMNS",
+    "MAX_COUNT",
+    "MAX_RUL",
     "MEASUREMENTS",
     "ROLES",
     "RULES",

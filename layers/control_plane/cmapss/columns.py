@@ -75,3 +75,6 @@ MEASUREMENTS: Final = (
 
 MAX_RUL: Final = 100_000
 """Cycles. Far beyond any engine's life: a larger number in a RUL file is not a RUL."""
+
+MAX_COUNT: Final = 2**31 - 1
+"""Of unit and cycle numbers, which count from 1: far beyond any fleet, and exact wherever they are read."""

@@ -16,13 +16,12 @@ from itertools import chain
 import msgspec
 import numpy as np
 import simdjson
-from cmapss import COLUMNS
+from cmapss import COLUMNS, MAX_COUNT
 
 from turbofan.features import CYCLE, UNIT, Bools, Floats, Ints, engine_offsets
 
 CSV, JSON = "text/csv", "application/json"
 WIDTH = len(COLUMNS)
-MOST_COUNT = 2**31 - 1  # unit and cycle numbers: far beyond any engine's life, and exact wherever the answer is read
 
 BLOCK = 64 << 10  # bytes read at a time: what is made of them stays in the processor's cache, which halves the time
 
@@ -256,10 +255,10 @@ def _number(field: bytes, where: str) -> float:
 def _check_counts(raw: Floats, offsets: Ints, place: Callable[[int, int], str]) -> None:
     """Unit and cycle are whole numbers from 1, and the cycles of an engine rise. Gaps are allowed: rows get lost."""
     counts = raw[:, : CYCLE + 1]
-    wrong: Bools = (counts < 1) | (counts > MOST_COUNT) | (counts != np.floor(counts))
+    wrong: Bools = (counts < 1) | (counts > MAX_COUNT) | (counts != np.floor(counts))
     if wrong.any():
         row, column = (int(i) for i in np.argwhere(wrong)[0])
-        message = f"{counts[row, column]:g} is not a whole number from 1 to {MOST_COUNT}"
+        message = f"{counts[row, column]:g} is not a whole number from 1 to {MAX_COUNT}"
         raise _bad("integer", message, place(row, column))
     stuck = np.diff(raw[:, CYCLE]) <= 0
     stuck[offsets[1:-1] - 1] = False
