@@ -70,11 +70,11 @@ def lost_events(stack: Deployed, function: str) -> Iterator[None]:
         events.enable_rule(Name=rule)
 
 
-def put_baseline(stack: Deployed, fleet: str) -> str:
-    """The baseline of the data set that the packages of tests are of; its key."""
-    key = f"monitoring/baseline/{fleet}/{DATASET_VERSION}/drift.json"
-    stack.client("s3").put_object(Bucket=stack.outputs["BucketName"], Key=key, Body=b"{}")
-    return key
+def put_baseline(stack: Deployed, fleet: str) -> None:
+    """As much of the baseline of the data set that the packages of tests are of as is looked at."""
+    for name, body in (("drift.json", b'{"calibrated": true}'), ("constraints.json", b"{}")):
+        key = f"monitoring/baseline/{fleet}/{DATASET_VERSION}/{name}"
+        stack.client("s3").put_object(Bucket=stack.outputs["BucketName"], Key=key, Body=body)
 
 
 def served(stack: Deployed) -> str:

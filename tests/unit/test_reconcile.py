@@ -11,7 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
-from control_plane import clients, endpoint_alarms, ingestion, lost_events, violations
+from control_plane import clients, coverage, endpoint_alarms, ingestion, lost_events, overdue_windows, violations
 from control_plane.coverage import Coverage
 from control_plane.findings import Finding
 from control_plane.package_events import PackageStateChange
@@ -22,12 +22,19 @@ from pydantic import ValidationError
 
 from tests.conftest import make_trio
 from tests.unit.conftest import ACCOUNT, Stack
+from tests.unit.overdue_cases import CASES, PERIODS, monitor_item
+from tests.unit.overdue_cases import NOW as AT
 from tests.unit.sagemaker_fakes import LONG_AGO, FakeSageMaker
 
 ROOT = Path(__file__).parents[2]
 MONITORING = f"arn:aws:states:us-east-1:{ACCOUNT}:stateMachine:onwing-monitoring"
 NOW = datetime.now(UTC).isoformat()
 DEAD = f"arn:aws:states:us-east-1:{ACCOUNT}:execution:onwing-deployment:FD001-v2-1"
+
+
+def baseline_of(fleet: str = "FD001") -> str:
+    """The folder of the champion's baseline."""
+    return f"monitoring/baseline/{fleet}/{'d' * 64}/"
 
 
 def served(version: int, fleet: str = "FD001") -> dict[str, Any]:
@@ -103,7 +110,8 @@ class World:
             self.cloudwatch.put_metric_alarm(**alarm)
         written = [{("OkActions" if k == "OKActions" else k): v for k, v in a.items()} for a in [*alarms, drift]]
         self.object(champion["backup"], {"schema": 1, "alarms": written})
-        self.object(f"monitoring/baseline/{fleet}/{champion['dataset_version']}/drift.json", {})
+        self.object(f"{baseline_of(fleet)}drift.json", {"calibrated": True, "why_not": "", "thresholds": [1.5]})
+        self.object(f"{baseline_of(fleet)}constraints.json", {"features": []})
         return champion
 
     def alarm(self, name: str) -> dict[str, Any]:
@@ -763,17 +771,33 @@ def test_endpoint_that_monitoring_forgot_is_reported(world: World) -> None:
     assert world.run().findings == []
 
 
-def test_claim_of_a_dead_execution_is_reported_once_a_run_should_have_taken_it_over(world: World) -> None:
+@pytest.mark.parametrize(("expression", "period"), PERIODS)
+def test_period_of_a_schedule_is_the_longest_time_between_two_runs(expression: str, period: timedelta) -> None:
+    assert overdue_windows.period_of(expression) == period
+
+
+@pytest.mark.parametrize(("updated_at", "closed_at", "since", "expression", "overdue"), CASES)
+def test_window_is_overdue_after_three_periods_without_a_look(
+    updated_at: str | None, closed_at: str | None, since: str | None, expression: str, overdue: bool
+) -> None:
+    looked = overdue_windows.last_looked(monitor_item(updated_at, closed_at), since)
+    assert overdue_windows.is_overdue(looked, expression, AT) is overdue
+
+
+@pytest.mark.parametrize(("kind", "window"), [("MONITOR", "20261123T100000Z"), ("QUALITY", "quality-20261123T100000Z")])
+def test_claim_of_a_dead_execution_is_reported_once_a_run_should_have_taken_it_over(
+    world: World, kind: str, window: str
+) -> None:
     world.serve()
     old = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
-    claim = {"id": "20261123T100000Z", "execution": DEAD.replace("deployment", "monitoring")}
-    world.put("MONITOR#v1", start=old, updated_at=NOW, claim=claim)
+    claim = {"id": window, "execution": DEAD.replace("deployment", "monitoring")}
+    world.put(f"{kind}#v1", start=old, updated_at=NOW, claim=claim)
     assert world.run().findings == []
-    world.put("MONITOR#v1", start=old, updated_at=old, claim=claim)
+    world.put(f"{kind}#v1", start=old, updated_at=old, claim=claim)
 
     finding = world.only()
 
-    assert finding.where == "FD001 v1, window 20261123T100000Z"
+    assert finding.where == f"FD001 v1, window {window}"
     assert not finding.repaired
 
 
@@ -931,11 +955,60 @@ def test_endpoint_that_lacks_one_thing_is_not_covered(world: World, change: dict
     world.serve("FD002")
     world.sagemaker.endpoints["onwing-FD001"] |= change
 
-    coverage = whole_of(world.run(coverage_only=True))
+    measured = whole_of(world.run(coverage_only=True))
 
-    assert coverage.percent == 50
-    found = {each.fleet: {check.check for check in each.checks if not check.passed} for each in coverage.endpoints}
+    assert measured.percent == 50
+    found = {each.fleet: {check.check for check in each.checks if not check.passed} for each in measured.endpoints}
     assert found == {"FD001": {failing}, "FD002": set()}
+
+
+@pytest.mark.parametrize(
+    ("files", "said", "action"),
+    [
+        ({"constraints.json": {"features": []}}, "drift.json missing below", "onwing train --fleet FD001 --again"),
+        ({"drift.json": {"calibrated": True}}, "constraints.json missing below", "onwing train --fleet FD001 --again"),
+        ({}, "drift.json and constraints.json missing below", "onwing train --fleet FD001 --again"),
+        (
+            {
+                "drift.json": {"calibrated": False, "why_not": "12 engines, at least 20 are needed"},
+                "constraints.json": {"features": []},
+            },
+            "has no thresholds (12 engines, at least 20 are needed): no window can be judged",
+            "train FD001 on more engines",
+        ),
+        (
+            {"drift.json": [], "constraints.json": {"features": []}},
+            "cannot be read: it is no JSON object",
+            "onwing train --fleet FD001 --again",
+        ),
+    ],
+)
+def test_baseline_that_every_job_would_fail_with_or_that_judges_nothing_is_not_covered(
+    world: World, files: dict[str, Any], said: str, action: str
+) -> None:
+    world.serve()
+    for name in ("drift.json", "constraints.json"):
+        world.stack.s3.delete_object(Bucket=world.stack.settings.bucket_name, Key=baseline_of() + name)
+    for name, content in files.items():
+        world.object(baseline_of() + name, content)
+
+    result = world.run()
+
+    [endpoint] = whole_of(result).endpoints
+    assert [check.check for check in endpoint.checks if not check.passed] == ["baseline"]
+    [finding] = result.findings
+    assert (finding.what, finding.where) == ("monitoring", "onwing-FD001")
+    assert said in finding.problem
+    assert action in finding.action
+
+
+def test_baseline_that_is_too_large_to_read_is_not_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.serve()
+    monkeypatch.setattr(coverage, "MAX_BYTES", 10)
+
+    [finding] = world.run().findings
+
+    assert "bytes, more than 10" in finding.problem
 
 
 def test_endpoint_that_does_not_serve_needs_no_watching(world: World) -> None:

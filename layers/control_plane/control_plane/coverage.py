@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, Field
 
 from control_plane import clients, endpoint_alarms
 from control_plane.inventory import Endpoint, Inventory, Record
@@ -13,6 +15,9 @@ from control_plane.settings import Settings
 
 # In all of these the endpoint answers requests: while it is updated by its old servers.
 SERVING = ("InService", "Updating", "SystemUpdating", "RollingBack")
+# Of the baseline: without either of them the monitoring job fails.
+DRIFT, CONSTRAINTS = "drift.json", "constraints.json"
+MAX_BYTES = 8 << 20  # of drift.json, which has some 50 KB; each `onwing status` reads one for each endpoint
 
 
 class Check(BaseModel):
@@ -21,6 +26,7 @@ class Check(BaseModel):
     check: Literal["capture", "schedule", "alarms", "baseline", "monitored"]
     passed: bool
     message: str
+    action: str = Field(default="", description="what a person should do; empty: what such a check always takes")
 
 
 class EndpointCoverage(BaseModel):
@@ -86,12 +92,44 @@ def _baseline(bucket: str, fleet: str, record: Record) -> Check:
     version = (record.champion or {}).get("dataset_version", "")
     if not version:
         return Check(check="baseline", passed=False, message="it is not recorded which data set its model learnt from")
-    key = f"monitoring/baseline/{fleet}/{version}/drift.json"
-    listed = clients.s3().list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
-    if listed.get("KeyCount", len(listed.get("Contents", []))) > 0:
-        return Check(check="baseline", passed=True, message=f"s3://{bucket}/{key}")
-    message = f"s3://{bucket}/{key} is missing: train with today's image (onwing train {version[:12]} --again)"
-    return Check(check="baseline", passed=False, message=message)
+    folder = f"monitoring/baseline/{fleet}/{version}/"
+    listed = clients.s3().list_objects_v2(Bucket=bucket, Prefix=folder)
+    sizes = {each["Key"].removeprefix(folder): each["Size"] for each in listed.get("Contents", [])}
+    if missing := [name for name in (DRIFT, CONSTRAINTS) if name not in sizes]:
+        message = (
+            f"{' and '.join(missing)} missing below s3://{bucket}/{folder}: "
+            f"train with today's image (onwing train {version[:12]} --again)"
+        )
+        return Check(check="baseline", passed=False, message=message)
+    where = f"s3://{bucket}/{folder}{DRIFT}"
+    try:
+        found = _read_drift(bucket, f"{folder}{DRIFT}", sizes[DRIFT])
+    except ValueError as error:
+        return Check(check="baseline", passed=False, message=f"{where} cannot be read: {error}")
+    if not found.get("calibrated"):
+        why = f" ({found['why_not']})" if found.get("why_not") else ""
+        return Check(
+            check="baseline",
+            passed=False,
+            message=f"{where} has no thresholds{why}: no window can be judged for drift, however much traffic comes",
+            action=f"train {fleet} on more engines (onwing ingest PATH), and approve what comes of it",
+        )
+    return Check(check="baseline", passed=True, message=f"s3://{bucket}/{folder}")
+
+
+def _read_drift(bucket: str, key: str, size: int) -> dict[str, Any]:
+    """drift.json. Raises ValueError, which says why it cannot be read."""
+    if size > MAX_BYTES:
+        raise ValueError(f"it has {size} bytes, more than {MAX_BYTES}")
+    try:
+        found = json.loads(clients.s3().get_object(Bucket=bucket, Key=key)["Body"].read())
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("NoSuchKey", "AccessDenied"):
+            raise
+        raise ValueError(str(error)) from error
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    return found
 
 
 def _monitored(record: Record) -> Check:

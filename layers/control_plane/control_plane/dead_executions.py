@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
-from control_plane import clients, datasets, executions, inventory, moments, training
+from control_plane import clients, datasets, executions, inventory, moments, overdue_windows, training
 from control_plane.datasets import fleet_key
 from control_plane.errors import ControlPlaneError, DatasetNotFoundError
 from control_plane.executions import Execution
@@ -167,19 +168,22 @@ def _check_lock(scope: Scope, fleet: str, record: Record) -> Iterator[Finding]:
 
 
 def check_claims(scope: Scope, seen: Inventory, fleet: str) -> Iterator[Finding]:
-    """Windows that an execution of monitoring had claimed when it died, and that no later one has taken over."""
-    period = seen.monitoring.period
-    for item in inventory.read_items(scope.settings.table_name, fleet, "MONITOR#"):
+    """Windows that an execution of monitoring had claimed when it died, and that no later one has taken over.
+
+    Of traffic (MONITOR items), and of the comparison with ground truth (QUALITY items).
+    """
+    table, period = scope.settings.table_name, overdue_windows.period_of(seen.monitoring.expression)
+    for item in chain(*(inventory.read_items(table, fleet, prefix) for prefix in ("MONITOR#", "QUALITY#"))):
         claim = json.loads(item.get("claim") or "null")
         if not claim or "execution" not in claim:
             continue
         execution = executions.describe(claim["execution"])
         stopped = execution.stopped_at or moments.parse(item.get("updated_at"))
-        if execution.is_running or not scope.is_old(stopped if period is None or stopped is None else stopped + period):
+        if execution.is_running or not scope.is_old(None if stopped is None else stopped + period):
             continue
         yield Finding(
             what="monitoring",
-            where=f"{fleet} {item['sk'].removeprefix('MONITOR#')}, window {claim.get('id', 'unknown')}",
+            where=f"{fleet} {item['sk'].partition('#')[2]}, window {claim.get('id', 'unknown')}",
             problem=f"claimed by an execution that {_ended(execution)}: {execution.arn}",
             action=f"the next run takes it over; to have one now: onwing drift run {fleet}",
         )

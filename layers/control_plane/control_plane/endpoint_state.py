@@ -80,7 +80,7 @@ def check_coverage(seen: Inventory, measured: coverage.Coverage) -> Iterator[Fin
                     what="capture" if check.check == "capture" else "monitoring",
                     where=endpoint.endpoint,
                     problem=check.message,
-                    action=todo[check.check],
+                    action=check.action or todo[check.check],
                 )
 
 

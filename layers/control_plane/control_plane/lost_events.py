@@ -14,7 +14,16 @@ from typing import Any
 
 import cmapss
 
-from control_plane import approval_records, approvals, clients, datasets, ingestion, inventory, violations
+from control_plane import (
+    approval_records,
+    approvals,
+    clients,
+    datasets,
+    ingestion,
+    inventory,
+    violation_files,
+    violations,
+)
 from control_plane.approval_records import Approval, Package
 from control_plane.errors import ControlPlaneError, DatasetNotFoundError
 from control_plane.findings import Finding, Scope, stamp
@@ -22,7 +31,6 @@ from control_plane.inventory import PAGE, Inventory
 from control_plane.manifest import version_of
 from control_plane.package_events import PackageStateChange
 
-REPORTS_PREFIX, VIOLATIONS_NAME = "monitoring/reports/", "constraint_violations.json"
 REPORTS_SINCE = timedelta(days=2)
 # Report keys hold the time at which a window began, which is that much earlier than the report at most.
 LONGEST_WINDOW = timedelta(days=7)
@@ -260,7 +268,7 @@ def list_reports(bucket: str, now: datetime) -> Iterator[tuple[str, datetime]]:
     """
     earliest = now - REPORTS_SINCE - LONGEST_WINDOW
     years = [f"{year}/" for year in range(earliest.year, now.year + 1)]
-    for endpoint in _folders(bucket, REPORTS_PREFIX):
+    for endpoint in _folders(bucket, violation_files.REPORTS_PREFIX):
         for monitor in _folders(bucket, endpoint):
             for prefix, first in (
                 ("2", f"{earliest:%Y%m%d}"),  # a window's time; Model Monitor's years sort before: "/" is before "0"
@@ -275,7 +283,7 @@ def list_reports(bucket: str, now: datetime) -> Iterator[tuple[str, datetime]]:
                 for page in pages:
                     for each in page.get("Contents", []):
                         recent = each["LastModified"] >= now - REPORTS_SINCE
-                        if recent and each["Key"].endswith(f"/{VIOLATIONS_NAME}"):
+                        if recent and each["Key"].endswith(f"/{violation_files.FILE}"):
                             yield each["Key"], each["LastModified"]
 
 

@@ -1,34 +1,86 @@
-"""Monitored endpoints that monitoring has not looked at for too long, though its schedule is on."""
+"""Monitored endpoints that monitoring has not looked at for too long, though its schedule is on.
+
+`onwing drift status` has the same rule (onwing/overdue_windows.py), because the command line does without this package:
+both are tested with the same cases.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
 
 from control_plane import coverage, inventory, moments
 from control_plane.findings import Finding, Scope, stamp
 from control_plane.inventory import Inventory
 
 PERIODS = 3
+HOUR = timedelta(hours=1)
+RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
+CRON = re.compile(r"cron\((\S+) (\S+) [*?] \* [*?](?: \*)?\)")
+FIELD = re.compile(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?")
+
+
+def period_of(expression: str) -> timedelta:
+    """The longest time between two runs of a schedule: of rate(...), or of a cron(...) that runs every day.
+
+    One hour, the stack's own, for what is neither.
+    """
+    expression = expression.strip()
+    if rate := RATE.fullmatch(expression):
+        return timedelta(**{f"{rate[2]}s": int(rate[1])})
+    if cron := CRON.fullmatch(expression):
+        minutes, hours = _values(cron[1], 60), _values(cron[2], 24)
+        runs = [60 * hour + minute for hour in sorted(hours) for minute in sorted(minutes)]
+        if runs:
+            return timedelta(minutes=max(b - a for a, b in pairwise([*runs, runs[0] + 24 * 60])))
+    return HOUR
+
+
+def _values(field: str, size: int) -> set[int]:
+    """What a field of a cron expression stands for, of 0 to size - 1; nothing if it is none that is known."""
+    found: set[int] = set()
+    for part in field.split(","):
+        match = FIELD.fullmatch(part)
+        if match is None:
+            return set()
+        first, last, step = match.groups()
+        end = int(last) if last else int(first) if first and not step else size - 1
+        found.update(range(int(first or 0), min(end, size - 1) + 1, max(1, int(step or 1))))
+    return found
+
+
+def last_looked(item: Mapping[str, Any], champion_since: object) -> datetime | None:
+    """When a variant's MONITOR item says that somebody looked last: at the open window, or to close one.
+
+    Nothing is awaited of a champion before it was one.
+    """
+    last = json.loads(item.get("last") or "null") or {}
+    times = [moments.parse(text) for text in (item.get("updated_at"), last.get("closed_at"), champion_since)]
+    return max((time for time in times if time is not None), default=None)
+
+
+def is_overdue(looked: datetime | None, expression: str, now: datetime) -> bool:
+    """Whether nobody has looked for more than PERIODS periods of the schedule, or ever."""
+    return looked is None or now - looked > PERIODS * period_of(expression)
 
 
 def check_windows(scope: Scope, seen: Inventory, fleet: str) -> Iterator[Finding]:
-    """The champion's last window, or the last look at its open one, is more than three periods of the schedule ago."""
+    """A champion that nobody has looked at for too long."""
     endpoint, record, schedule = seen.endpoints.get(fleet), seen.record(fleet), seen.monitoring
-    if not schedule.is_on or schedule.period is None or not record.monitored or record.champion is None:
+    if not schedule.is_on or not record.monitored or record.champion is None:
         return
     if endpoint is None or endpoint.status not in coverage.SERVING:
         return
     variant = record.champion["variant"]
     item = inventory.read_item(scope.settings.table_name, fleet, f"MONITOR#{variant}")
-    last = json.loads(item.get("last") or "null") or {}
-    times = [
-        moments.parse(text) for text in (item.get("updated_at"), last.get("closed_at"), record.champion.get("since"))
-    ]
-    known = [time for time in times if time is not None]
-    if known and scope.now - max(known) <= PERIODS * schedule.period:
+    looked = last_looked(item, record.champion.get("since"))
+    if not is_overdue(looked, schedule.expression, scope.now):
         return
-    since = f"since {stamp(max(known))}" if known else "ever"
+    since = f"since {stamp(looked)}" if looked else "ever"
     yield Finding(
         what="monitoring",
         where=f"{endpoint.name} {variant}",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Literal
 
 from botocore.exceptions import ClientError
@@ -12,7 +10,6 @@ from botocore.exceptions import ClientError
 from control_plane import clients
 
 State = Literal["ENABLED", "DISABLED"]
-RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
 
 
 @dataclass(frozen=True)
@@ -27,12 +24,6 @@ class Schedule:
     def is_on(self) -> bool:
         """Whether it starts anything."""
         return self.state == "ENABLED"
-
-    @property
-    def period(self) -> timedelta | None:
-        """The time between two runs; None if the expression is no rate."""
-        rate = RATE.fullmatch(self.expression.strip())
-        return timedelta(**{f"{rate[2]}s": int(rate[1])}) if rate else None
 
     @property
     def message(self) -> str:
