@@ -203,6 +203,18 @@ def test_large_window_is_judged_by_as_many_engines_as_thresholds_are_calibrated_
     assert {feature["name"]: feature["statistic"] for feature in report["features"]} != sampled
 
 
+def test_engines_beyond_the_sample_count_for_how_many_are_needed(job: Monitor) -> None:
+    """More than are ever judged may be asked for: that is about the traffic, not about the sample."""
+    engines = captured.histories(60)
+    copies = [captured.changed(rows, 0, 1000 * copy + rows[:, 0]) for copy in range(2) for rows in engines]
+    job.capture(captured.records(copies))
+    report = job.judge(MIN_ENGINES="100")
+    assert (report["outcome"], report["engines"], report["engines_judged"]) == ("ok", 120, 80)
+    report = job.judge(MIN_ENGINES="121")
+    assert (report["outcome"], report["drift"]) == ("insufficient", None)
+    assert "at least 121 are needed" in report["summary"]
+
+
 # violations
 
 
@@ -454,6 +466,7 @@ def test_too_few_engines_are_never_no_drift(job: Monitor, count: int) -> None:
     assert job.message.startswith("Insufficient data, nothing was judged (this does not mean that there is no drift)")
     assert f"{count} engine" in report["summary"]
     assert "at least 5 are needed" in report["summary"]
+    assert report["what_to_do"].startswith("Wait for more traffic")
 
 
 def test_no_capture_at_all_is_insufficient(job: Monitor) -> None:
@@ -490,6 +503,8 @@ def test_baseline_without_thresholds_is_insufficient(job: Monitor) -> None:
     report = job.judge()
     assert report["outcome"] == "insufficient"
     assert "no thresholds" in report["summary"]
+    assert report["what_to_do"].startswith("More traffic does not help")
+    assert "at least 20 engines" in report["what_to_do"]
     assert job.files == FILES
 
 
@@ -548,7 +563,10 @@ def test_baseline_that_is_missing_or_broken_fails_the_job(
     assert not (job.outputs / "report/report.json").exists()
 
 
-@pytest.mark.parametrize(("name", "value"), [("ENDPOINT", ""), ("WINDOW_START", "today"), ("MIN_ENGINES", "none")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ENDPOINT", ""), ("WINDOW_START", "today"), ("MIN_ENGINES", "none"), ("MIN_ENGINES", "2001")],
+)
 def test_wrong_environment_fails_the_job(job: Monitor, name: str, value: str) -> None:
     assert job.run("monitor", **{**ENVIRONMENT, name: value}) == 1
     assert f"environment {name}" in job.message

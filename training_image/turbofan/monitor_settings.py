@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from os import environ
 from pathlib import Path
 
+from turbofan import traffic
 from turbofan.capture import instant
 from turbofan.container import Paths, is_scheduled, setting
 from turbofan.errors import SettingError
@@ -109,4 +110,5 @@ def _time(name: str, text: str) -> datetime:
 
 
 def _min_engines() -> int:
-    return int(setting("MIN_ENGINES", MIN_ENGINES, 1, 1_000_000, whole=True))
+    # No more are kept of a window: with a higher number none would ever be judged.
+    return int(setting("MIN_ENGINES", MIN_ENGINES, 1, traffic.MOST_ENGINES, whole=True))

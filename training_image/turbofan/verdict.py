@@ -14,7 +14,7 @@ from cmapss import COLUMNS
 
 from turbofan import outcome
 from turbofan.capture import Capture
-from turbofan.drift import SIZES, Finding, Findings
+from turbofan.drift import LEAST_ENGINES, SIZES, Finding, Findings
 from turbofan.drift_predictions import PredictionFindings, cause, severity
 from turbofan.drift_summary import MIN_ROWS
 from turbofan.monitor_settings import Settings
@@ -27,6 +27,7 @@ DRIFT_CHECK = "baseline_drift_check"
 ENGINES_SHOWN = 20
 NAMED = 4  # violations in the summary; the report has them all
 DO_NOTHING = "Nothing."
+NO_THRESHOLDS = "no thresholds"
 DO = {
     "data": "The input is broken, so neither retraining nor a rollback helps: find out who sends it (the report names "
     "columns and engines) and have it corrected at its source.",
@@ -36,6 +37,9 @@ DO = {
     "roll back if that one is the better guess.",
     outcome.INSUFFICIENT: "Wait for more traffic. If there should be some: look whether the endpoint is asked "
     "(metric Invocations) and whether it captures (DescribeEndpoint, DataCaptureConfig).",
+    NO_THRESHOLDS: f"More traffic does not help: thresholds are calibrated when the fleet is trained, on at least "
+    f"{LEAST_ENGINES} engines that ran to failure. Upload a training file with so many (onwing ingest FOLDER), and "
+    "approve the model that comes of it; the baseline is that model's.",
     outcome.UNREADABLE: "Look at the file that is named. If nothing else writes below the capture prefix, SageMaker's "
     "capture format has changed: deploy an image that reads it.",
 }
@@ -47,6 +51,7 @@ class Drift:
 
     inputs: Findings
     predictions: PredictionFindings | None
+    engines: int  # with rows enough in known regimes, of all: what is judged is a sample of them
     ranked: tuple[tuple[int, float], ...]  # units of all engines and their scores, worst first
 
     @property
@@ -84,7 +89,7 @@ class Drift:
             found = standard.predictions.check(standard.inputs, *histories(answered), rul)
         inputs = standard.inputs.check(*histories(engines))
         rest = inputs if len(engines) == len(everyone) else standard.inputs.check(*histories(everyone))
-        return cls(inputs, found, tuple((everyone[at].unit, score) for at, score in rest.engines_ranked))
+        return cls(inputs, found, rest.engines, tuple((everyone[at].unit, score) for at, score in rest.engines_ranked))
 
 
 def judge(settings: Settings, standard: Standard, capture: Capture, traffic: Traffic) -> dict[str, Any]:
@@ -101,18 +106,17 @@ def judge(settings: Settings, standard: Standard, capture: Capture, traffic: Tra
     lacking = _lacking(settings, standard, engines)
     found = None if lacking else Drift.find(standard, traffic)
     # Engines that fly where no baseline engine did cannot be judged, unless that itself is the news.
-    judged = found.inputs.engines if found else 0
-    if found and not found.is_violated and judged < settings.min_engines:
-        found = None
+    if found and not found.is_violated and found.engines < settings.min_engines:
         lacking = (
-            f"{judged} of {len(engines)} engines have {MIN_ROWS} recent rows in known regimes, at least "
+            f"{found.engines} of {len(engines)} engines have {MIN_ROWS} recent rows in known regimes, at least "
             f"{settings.min_engines} are needed"
         )
+        found = None
     if lacking and not problems:
         return report | {
             "outcome": outcome.INSUFFICIENT,
             "summary": f"{lacking}. {_counted(report)}.",
-            "what_to_do": DO[outcome.INSUFFICIENT],
+            "what_to_do": DO[outcome.INSUFFICIENT if standard.inputs.calibrated else NO_THRESHOLDS],
         }
     if found:
         report |= _statistics(found)
