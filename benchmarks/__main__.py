@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-BENCHMARKS = ("cmapss", "turbofan", "serving", "localcloud", "quality", "drift")
+BENCHMARKS = ("cmapss", "turbofan", "serving", "localcloud", "quality", "drift", "evidently")
 TARGET = Path(".onwing/bench.json")
 
 

@@ -19,6 +19,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ RAMP_WINDOWS = 40
 BARS = {"false": 0.05, "detected": 0.90}
 OTHER_FLEETS = {"second fault mode (FD003, late life)": "FD003", "new regimes (FD002)": "FD002"}
 LATE = 0.75  # of a life
+NO_DATA = "CMAPSS_DIR does not hold the C-MAPSS files"
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,39 @@ class Engines:
         return len(self.offsets) - 1
 
 
+@dataclass(frozen=True)
+class Split:
+    """The engines of a fleet's training file, parted for one partition."""
+
+    known: Engines  # fit and calibration
+    ends: Ints  # (known engines, CUTS): rows after which the known are looked at
+    unseen: Engines
+    random: np.random.Generator  # what is drawn next
+
+    @classmethod
+    def of(cls, directory: Path, fleet: str, number: int, answers: Callable[[Floats, Ints, Ints], Floats]) -> Split:
+        """Partition `number`; `answers` says of rows, offsets and the engines of fit what a model answers, (n,)."""
+        random = np.random.default_rng([number, int(fleet[-1])])
+        raw = read_rows(directory, f"train_{fleet}")
+        offsets = engine_offsets(raw[:, UNIT])
+        engines = len(offsets) - 1
+        order = random.permutation(engines)
+        first, second = round(engines * FIT), round(engines * (FIT + CALIBRATION))
+        answered = answers(raw, offsets, order[:first])
+
+        def part(chosen: Ints) -> Engines:
+            rows = np.concatenate([np.arange(offsets[e], offsets[e + 1]) for e in chosen])
+            return Engines(raw[rows], engine_offsets(raw[rows, UNIT]), answered[rows])
+
+        known = part(order[:second])
+        return cls(known, cut_ages(known.offsets, random, CUTS), part(order[second:]), random)
+
+
 def run() -> dict[str, Any]:
     """Every figure of docs/drift.md; says so when CMAPSS_DIR does not hold the data."""
-    directory = Path(os.environ.get("CMAPSS_DIR", "data/cmapss"))
-    if not any(path.is_file() for path in _files(directory, "train_FD004")):
-        return {"skipped": "CMAPSS_DIR does not hold the C-MAPSS files"}
+    directory = data_folder()
+    if directory is None:
+        return {"skipped": NO_DATA}
     quick = os.environ.get("BENCH_DRIFT") == "quick"
     partitions = 4 if quick else PARTITIONS
     started = time.perf_counter()
@@ -120,6 +150,12 @@ def _running(parts: list[dict[str, Any]]) -> str:
     return "false alarms " + ", ".join(f"{100 * rate:.1f} % at {size}" for size, rate in zip(SIZES, rates, strict=True))
 
 
+def data_folder() -> Path | None:
+    """Where CMAPSS_DIR holds the training files, if it does."""
+    directory = Path(os.environ.get("CMAPSS_DIR", "data/cmapss"))
+    return directory if any(path.is_file() for path in _files(directory, "train_FD004")) else None
+
+
 def _files(directory: Path, name: str) -> tuple[Path, ...]:
     return directory / f"{name}.txt", directory / f"{name}.txt.gz"
 
@@ -132,7 +168,8 @@ def _read(directory: Path, name: str) -> Floats:
 _cache: dict[str, Floats] = {}
 
 
-def _rows(directory: Path, name: str) -> Floats:
+def read_rows(directory: Path, name: str) -> Floats:
+    """A file of the data set, (n, 26); read once."""
     if name not in _cache:
         _cache[name] = _read(directory, name)
     return _cache[name]
@@ -141,26 +178,14 @@ def _rows(directory: Path, name: str) -> Floats:
 def _partition(folder: str, fleet: str, number: int, draws: int) -> dict[str, Any]:
     """All rates of one partition of one fleet."""
     directory = Path(folder)
-    random = np.random.default_rng([number, int(fleet[-1])])
-    raw = _rows(directory, f"train_{fleet}")
-    offsets = engine_offsets(raw[:, UNIT])
-    engines = len(offsets) - 1
-    order = random.permutation(engines)
-    first, second = round(engines * FIT), round(engines * (FIT + CALIBRATION))
-    fit, calibration, unseen = np.split(order, [first, second])
-    answers = _stand_in(raw, offsets, fit)
-
-    def part(chosen: Ints) -> Engines:
-        rows = np.concatenate([np.arange(offsets[e], offsets[e + 1]) for e in chosen])
-        return Engines(raw[rows], engine_offsets(raw[rows, UNIT]), answers[rows])
-
-    known = part(np.concatenate((fit, calibration)))
+    split = Split.of(directory, fleet, number, _stand_in)
+    known = split.known
     drift = DriftBaseline.fit(known.raw, known.offsets, seed=number)
     # As the evaluation job does: the engines that the model learnt from, and those that it did not.
-    ends = cut_ages(known.offsets, random, CUTS)
-    predictions = PredictionBaseline.fit(drift, known.raw, known.offsets, ends, known.answers[ends - 1], number)
+    answered = known.answers[split.ends - 1]
+    predictions = PredictionBaseline.fit(drift, known.raw, known.offsets, split.ends, answered, number)
     rules = drift_rules.Rules.fit(known.raw)
-    trial = _Trial(drift, predictions, rules, part(unseen), random, draws)
+    trial = _Trial(drift, predictions, rules, Draws(split.unseen, drift.reference.normal, split.random, draws))
     result: dict[str, Any] = {"fleet": fleet, "partition": number, "false": {}, "detected": {}, "ramp": {}}
     for size in SIZES:
         result["false"][str(size)] = trial.rates("clean", size, draws)
@@ -170,7 +195,7 @@ def _partition(folder: str, fleet: str, number: int, draws: int) -> dict[str, An
         result["ramp"][str(size)] = trial.ramp(size)
     if fleet == "FD001":
         result["fleets"] = {
-            name: trial.foreign(_rows(directory, f"train_{other}"), LATE if "late" in name else 0.0)
+            name: trial.foreign(read_rows(directory, f"train_{other}"), LATE if "late" in name else 0.0)
             for name, other in OTHER_FLEETS.items()
         }
     return result
@@ -207,22 +232,13 @@ def _stand_in(raw: Floats, offsets: Ints, fit: Ints) -> Floats:
     return np.clip(model.predict(inputs) * CEILING, 0.0, CEILING)
 
 
-class _Trial:
-    """Draws of one partition's unseen engines, and what each rule says to them."""
+class Draws:
+    """Windows of one partition's unseen engines, as they are and with faults."""
 
-    def __init__(
-        self,
-        drift: DriftBaseline,
-        predictions: PredictionBaseline,
-        rules: drift_rules.Rules,
-        unseen: Engines,
-        random: np.random.Generator,
-        draws: int,
-    ) -> None:
-        self.drift, self.predictions, self.rules, self.unseen, self.random = drift, predictions, rules, unseen, random
-        self.draws = draws
-        self.moving = np.flatnonzero(self._moves(drift.reference.normal))
-        self.windows = {size: self._draw(unseen, size) for size in SIZES}
+    def __init__(self, unseen: Engines, normal: Normal, random: np.random.Generator, draws: int) -> None:
+        self.unseen, self.normal, self.random, self.draws = unseen, normal, random, draws
+        self.moving = np.flatnonzero(self._moves(normal))
+        self.windows = {size: self.of(unseen, size) for size in SIZES}
 
     @staticmethod
     def _moves(normal: Normal) -> Any:
@@ -230,8 +246,8 @@ class _Trial:
         several = np.array([max((len(each) for each in levels), default=2) > 1 for levels in normal.levels])
         return ~normal.few | several
 
-    def _draw(self, engines: Engines, size: int, least: float = 0.0) -> tuple[Ints, Ints]:
-        """Starts and ends of the histories of each window, both (draws, size)."""
+    def of(self, engines: Engines, size: int, least: float = 0.0) -> tuple[Ints, Ints]:
+        """Starts and ends of the histories of each window of such engines, both (draws, size)."""
         picked = np.array([self.random.choice(engines.count, size, replace=False) for _ in range(self.draws)])
         starts, stops = engines.offsets[picked], engines.offsets[picked + 1]
         lengths = stops - starts
@@ -240,45 +256,13 @@ class _Trial:
             np.int64
         )
 
-    def rates(self, scenario: str, size: int, rule_draws: int) -> dict[str, float]:
-        """Share of the draws that each rule alarms at."""
-        starts, ends = self.windows[size]
-        clean = recent_rows(self.unseen.raw, starts.ravel(), ends.ravel())
-        recent = self._spoil(clean.copy(), scenario, size)
-        answered = self.unseen.answers[ends.ravel() - 1]
-        if scenario.startswith("model +"):
-            answered = np.minimum(answered + float(scenario.split()[1]), CEILING)
-        elif scenario.startswith("model ×"):
-            answered = answered * float(scenario.removeprefix("model ×"))
-        which = np.arange(len(recent)).reshape(-1, size)
-        inputs = self._inputs(recent, which) > 1.0
-        expected = self._expected(starts.ravel(), ends.ravel(), size)
-        models = self.predictions.statistics(expected, answered, which) > 1.0
-        found = {
-            "onwing": float((inputs | models).mean()),
-            "inputs": float(inputs.mean()),
-            "model": float(models.mean()),
-        }
-        shown = recent.reshape(-1, size * RECENT_ROWS, recent.shape[2])[:rule_draws]
-        return found | self.rules.rates(shown)
-
-    def _inputs(self, recent: Floats, which: Ints) -> Floats:
-        """Largest ratio of an input's statistic to its threshold in each window, (draws,)."""
-        summary = self.drift.reference.normal.summarise(recent)
-        return self.drift.statistics(summary, which).max(axis=1)
-
-    def _expected(self, starts: Ints, ends: Ints, size: int) -> Floats:
-        """What the model is expected to say to the histories as they are: the model's own faults are judged by it."""
-        key = f"expected {size}"
-        if key not in self.__dict__:
-            self.__dict__[key] = self.predictions.expected(self.drift, self.unseen.raw, starts, ends)
-        return self.__dict__[key]
-
-    def _spoil(self, recent: Floats, scenario: str, size: int) -> Floats:
+    def recent(self, scenario: str, size: int) -> Floats:
         """Recent rows (draws * size, rows, 26) with the fault; each draw has a sensor of its own."""
+        starts, ends = self.windows[size]
+        recent = recent_rows(self.unseen.raw, starts.ravel(), ends.ravel())
         if scenario == "clean" or scenario.startswith("model"):
             return recent
-        normal = self.drift.reference.normal
+        normal = self.normal
         choice = {"dropped out": np.arange(21), "gain 1 %": np.arange(21)}.get(scenario, self.moving)
         if scenario.startswith(("°R", "K ")):
             choice = np.arange(4)
@@ -314,14 +298,56 @@ class _Trial:
         recent[at, :, column] = changed
         return recent
 
+
+class _Trial:
+    """What each rule says to the draws of one partition."""
+
+    def __init__(
+        self, drift: DriftBaseline, predictions: PredictionBaseline, rules: drift_rules.Rules, draws: Draws
+    ) -> None:
+        self.drift, self.predictions, self.rules, self.draws = drift, predictions, rules, draws
+
+    def rates(self, scenario: str, size: int, rule_draws: int) -> dict[str, float]:
+        """Share of the draws that each rule alarms at."""
+        starts, ends = self.draws.windows[size]
+        recent = self.draws.recent(scenario, size)
+        answered = self.draws.unseen.answers[ends.ravel() - 1]
+        if scenario.startswith("model +"):
+            answered = np.minimum(answered + float(scenario.split()[1]), CEILING)
+        elif scenario.startswith("model ×"):
+            answered = answered * float(scenario.removeprefix("model ×"))
+        which = np.arange(len(recent)).reshape(-1, size)
+        inputs = self._inputs(recent, which) > 1.0
+        expected = self._expected(starts.ravel(), ends.ravel(), size)
+        models = self.predictions.statistics(expected, answered, which) > 1.0
+        found = {
+            "onwing": float((inputs | models).mean()),
+            "inputs": float(inputs.mean()),
+            "model": float(models.mean()),
+        }
+        shown = recent.reshape(-1, size * RECENT_ROWS, recent.shape[2])[:rule_draws]
+        return found | self.rules.rates(shown)
+
+    def _inputs(self, recent: Floats, which: Ints) -> Floats:
+        """Largest ratio of an input's statistic to its threshold in each window, (draws,)."""
+        summary = self.drift.reference.normal.summarise(recent)
+        return self.drift.statistics(summary, which).max(axis=1)
+
+    def _expected(self, starts: Ints, ends: Ints, size: int) -> Floats:
+        """What the model is expected to say to the histories as they are: the model's own faults are judged by it."""
+        key = f"expected {size}"
+        if key not in self.__dict__:
+            self.__dict__[key] = self.predictions.expected(self.drift, self.draws.unseen.raw, starts, ends)
+        return self.__dict__[key]
+
     def ramp(self, size: int) -> dict[str, float]:
         """Windows until a bias of one sensor that grows by RAMP σ a window is seen: median and nine tenths."""
-        starts, ends = self.windows[size]
-        draws = min(50, self.draws)
-        clean = recent_rows(self.unseen.raw, starts[:draws].ravel(), ends[:draws].ravel())
+        starts, ends = self.draws.windows[size]
+        draws = min(50, self.draws.draws)
+        clean = recent_rows(self.draws.unseen.raw, starts[:draws].ravel(), ends[:draws].ravel())
         normal = self.drift.reference.normal
         regime, _, _ = normal.assign(clean)
-        sensor = np.repeat(self.random.choice(self.moving, draws), size)
+        sensor = np.repeat(self.draws.random.choice(self.draws.moving, draws), size)
         at = np.arange(len(clean))
         which = at.reshape(-1, size)
         seen = np.full(draws, RAMP_WINDOWS + 1)
@@ -337,7 +363,7 @@ class _Trial:
         """Share of windows of 20 engines of another fleet that each rule alarms at."""
         offsets = engine_offsets(raw[:, UNIT])
         engines = Engines(raw, offsets, np.zeros(len(raw)))
-        starts, ends = self._draw(engines, 20, least)
+        starts, ends = self.draws.of(engines, 20, least)
         recent = recent_rows(raw, starts.ravel(), ends.ravel())
         which = np.arange(len(recent)).reshape(-1, 20)
         rate = float((self._inputs(recent, which) > 1.0).mean())
