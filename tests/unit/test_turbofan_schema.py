@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,8 @@ def constraints(**config: object) -> Constraints:
     return Constraints.from_dict(document, json.loads(files["statistics.json"]))
 
 
-def checked(*bodies: bytes, kind: str = "text/csv", **config: object) -> SchemaCheck:
-    check = SchemaCheck(constraints(**config))
+def checked(*bodies: bytes, kind: str = "text/csv", tolerated: float = 0.0, **config: object) -> SchemaCheck:
+    check = SchemaCheck(replace(constraints(**config), tolerated_requests=tolerated))
     for body in bodies:
         check.take(Body(body, kind))
     return check
@@ -59,6 +60,56 @@ def test_unit_is_named(name: str, convert: Callable[[captured.Array], captured.A
 def test_nothing_is_evaluated_where_the_constraints_say_so() -> None:
     assert checked(b"1,2,3", evaluate_constraints="Disabled").problems() == []
     assert checked(b"1,2,3").problems() != []
+
+
+@pytest.mark.parametrize(
+    ("share", "requests", "allowed"),
+    [
+        (0.01, 1, 1),
+        (0.01, 20, 1),
+        (0.01, 199, 1),
+        (0.01, 200, 2),
+        (0.01, 2900, 29),  # 0.01 x 2900 is a little more than 29,
+        (0.29, 100, 29),  # and 0.29 x 100 a little less
+        (0.0, 1000, 0),
+        (1.0, 3, 3),
+    ],
+)
+def test_tolerated_share_of_requests_is_never_less_than_one_unless_it_is_nothing(
+    share: float, requests: int, allowed: int
+) -> None:
+    check = checked(tolerated=share)
+    check.requests = requests
+    assert check.allowed == allowed
+
+
+def test_tolerance_is_about_all_that_is_wrong_with_requests_together() -> None:
+    good = captured.csv_body(captured.histories(1)[0])
+    check = checked(*[good] * 198, b"1,2,3", b"x", tolerated=0.01)
+    assert check.problems() == []
+    assert {problem.feature for problem in check.tolerated()} == {"Missing columns"}
+    check = checked(*[good] * 197, b"1,2,3", b"", b"1,x" + b",1" * 24, tolerated=0.01)
+    assert {problem.feature for problem in check.problems()} == {"Missing columns", "Request", "cycle"}
+    assert check.tolerated() == []
+
+
+def test_constraints_of_before_tolerate_what_new_ones_do() -> None:
+    document = json.loads(captured.baseline_files()["constraints.json"])
+    assert document.pop("onwing") == {"tolerated_requests": 0.01}
+    assert Constraints.from_dict(document).tolerated_requests == 0.01
+
+
+def test_nothing_is_told_as_tolerated_where_the_constraints_are_not_evaluated() -> None:
+    assert checked(b"1,2,3", tolerated=1.0).tolerated() != []
+    assert checked(b"1,2,3", tolerated=1.0, evaluate_constraints="Disabled").tolerated() == []
+
+
+@pytest.mark.parametrize(
+    "ours", [{"tolerated_requests": 2}, {"tolerated_requests": "few"}, {"tolerated_requests": -1}, 7]
+)
+def test_tolerance_that_is_no_share_is_an_error_that_says_so(ours: object) -> None:
+    with pytest.raises(InputError, match="constraints"):
+        Constraints.from_dict({"features": [], "onwing": ours})
 
 
 def test_share_of_the_type_is_the_constraints() -> None:

@@ -18,6 +18,10 @@ BUCKETS = 10
 # Size of the sketch for each column: Model Monitor's default is 2048; 512 order statistics give a CDF within 0.2 %.
 SKETCH_ITEMS = 512
 COMPARISON_THRESHOLD = 0.1
+# Share of a window's requests that may break the schema. Model Monitor has no field for it; its contract lets one's own
+# containers enhance the format, and this project's additions stand under this member in all of its files.
+OURS, TOLERATED = "onwing", "tolerated_requests"
+TOLERATED_REQUESTS = 0.01
 
 
 def statistics(raw: Floats) -> dict[str, Any]:
@@ -56,6 +60,7 @@ def constraints(raw: Floats) -> dict[str, Any]:
                 "comparison_method": "Robust",
             },
         },
+        OURS: {TOLERATED: TOLERATED_REQUESTS},
     }
 
 

@@ -61,7 +61,13 @@ def page(report: Mapping[str, Any], distributions: Sequence[Distribution], ident
     verdict = report.get("outcome") in ("ok", "violations")
     sections = [
         _headline(report, kind, title),
-        _problems([*(report.get("problems") or []), *_unreadable(report.get("unreadable") or [])]),
+        _problems(
+            [
+                *(report.get("problems") or []),
+                *_unreadable(report.get("unreadable") or []),
+                *_tolerated(report.get("input") or {}),
+            ]
+        ),
         _tiles(report, kind),
         _quality_figures(report) if kind == "quality" else _sensors(report),
         _distributions(distributions, report.get("features") or []),
@@ -365,6 +371,19 @@ def _unreadable(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
             "what": html.text(each.get("reason")),
         }
         for each in entries
+    ]
+
+
+def _tolerated(requests: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Requests that were broken, but too few for a violation, as problems."""
+    most = html.whole(requests.get("tolerable"))
+    return [
+        {
+            "where": html.text(each.get("feature")),
+            "what": html.text(each.get("description")),
+            "do": f"No violation: of this window's requests, {most} may be broken.",
+        }
+        for each in requests.get("tolerated") or []
     ]
 
 

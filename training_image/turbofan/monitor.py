@@ -72,7 +72,7 @@ def monitor(paths: Paths) -> None:
 
 
 def write_window(folder: Path, raw: Floats, schema: SchemaCheck) -> None:
-    """statistics.json and constraints.json of the judged rows (n, 26), and of what was missing in the requests."""
+    """statistics.json and constraints.json of the judged rows (n, 26), and of what was wrong with the requests."""
     statistics: dict[str, Any] = {"version": 0.0, "dataset": {"item_count": 0}, "features": []}
     constraints: dict[str, Any] = {"version": 0.0, "features": []}
     if len(raw):
@@ -81,6 +81,7 @@ def write_window(folder: Path, raw: Floats, schema: SchemaCheck) -> None:
         feature["numerical_statistics"]["common"]["num_missing"] = schema.missing[feature["name"]]
     for feature in constraints["features"]:
         feature["completeness"] = schema.completeness[feature["name"]]
+    statistics[baseline.OURS] = {"requests": schema.requests, "refused": schema.malformed}
     metadata.write_json(folder / "statistics.json", statistics)
     metadata.write_json(folder / "constraints.json", constraints)
 

@@ -4,6 +4,9 @@ Judged before any statistics, on every captured request, those among them that t
 completeness, plausible ranges. What is wrong becomes violations of Model Monitor's types, by the baseline's
 constraints.json (the share of values that must be there, and of those that must have the type: 100 % unless it says
 otherwise), in Model Monitor's words where it has words for it.
+
+A single request that nobody could answer is a slip, and says nothing of what is usually sent: up to a tolerated share
+of the window's requests, and always one unless that share is 0, what is wrong with them is told, but is no violation.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Any
 import numpy as np
 from cmapss import COLUMNS, MEASUREMENTS, Column
 
+from turbofan.baseline import OURS, TOLERATED, TOLERATED_REQUESTS
 from turbofan.capture import Body
 from turbofan.errors import InputError
 from turbofan.features import CYCLE, FIRST_SETTING, UNIT, Bools, Floats
@@ -65,6 +69,7 @@ class Constraints:
 
     columns: Mapping[str, Constraint]
     type_share: float  # of the values that must have the column's type
+    tolerated_requests: float  # share of the requests that may be broken
     is_evaluated: bool
     observed: Mapping[str, tuple[float, float]]
 
@@ -73,6 +78,9 @@ class Constraints:
         """From constraints.json and statistics.json of Model Monitor. Raises InputError."""
         try:
             config = constraints.get("monitoring_config", {})
+            tolerated = float(constraints.get(OURS, {}).get(TOLERATED, TOLERATED_REQUESTS))
+            if not 0 <= tolerated <= 1:
+                raise ValueError(f"{OURS}.{TOLERATED} is {tolerated:g}, no share from 0 to 1")
             observed = {
                 each["name"]: (float(each["numerical_statistics"]["min"]), float(each["numerical_statistics"]["max"]))
                 for each in (statistics or {}).get("features", [])
@@ -88,6 +96,7 @@ class Constraints:
                     for each in constraints["features"]
                 },
                 type_share=float(config.get("datatype_check_threshold", 1.0)),
+                tolerated_requests=tolerated,
                 is_evaluated=config.get("evaluate_constraints", "Enabled") == "Enabled",
                 observed=observed,
             )
@@ -151,9 +160,25 @@ class SchemaCheck:
         """What is wrong by the constraints, the worst first; nothing if these say that they are not to be evaluated."""
         if not self._constraints.is_evaluated:
             return []
-        found = [*self._width_problems(), *self._type_problems(), *self._completeness_problems()]
-        found += [*self._range_problems(), *self._other_problems()]
-        return sorted(found, key=lambda problem: -problem.share)
+        broken = self._request_problems() if self.malformed > self.allowed else []
+        return _worst_first([*broken, *self._range_problems()])
+
+    def tolerated(self) -> list[Problem]:
+        """What is wrong with requests so few that it is no violation, the worst first."""
+        if not self._constraints.is_evaluated or self.malformed > self.allowed:
+            return []
+        return _worst_first(self._request_problems())
+
+    @property
+    def allowed(self) -> int:
+        """How many of the requests may be broken, whatever is wrong with each.
+
+        At 1 % a window of fewer than 200 requests may have one: a single one is no pattern in any window, and a second
+        one among so few is.
+        """
+        share = self._constraints.tolerated_requests
+        # The quotient is a number with an error of its own: 0.29 x 100 is less than 29.
+        return max(1, math.floor(share * self.requests + 1e-9)) if share > 0 else 0
 
     @property
     def completeness(self) -> dict[str, float]:
@@ -205,6 +230,11 @@ class SchemaCheck:
         elif not is_found:
             count, first = self._others.get(error.code, (0, error))
             self._others[error.code] = (count + 1, first)
+
+    def _request_problems(self) -> list[Problem]:
+        """What is wrong with those that could not be answered."""
+        found = [*self._width_problems(), *self._type_problems()]
+        return [*found, *self._completeness_problems(), *self._other_problems()]
 
     def _width_problems(self) -> Iterable[Problem]:
         for feature, check, word, widths in (
@@ -272,6 +302,10 @@ class SchemaCheck:
 
     def _of_requests(self, count: int) -> str:
         return f"{count} of {self.requests} request{'s' if self.requests > 1 else ''} {'is' if count == 1 else 'are'}"
+
+
+def _worst_first(problems: Iterable[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda problem: -problem.share)
 
 
 class _Outside:

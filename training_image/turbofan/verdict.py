@@ -173,6 +173,8 @@ def _frame(
         "input": {
             "requests": traffic.schema.requests,
             "refused": traffic.schema.malformed,
+            "tolerable": traffic.schema.allowed,
+            "tolerated": [_rounded(asdict(problem)) for problem in traffic.schema.tolerated()],
             "completeness": traffic.schema.completeness,
         },
         "unreadable": [asdict(example) for example in capture.examples],
@@ -282,6 +284,10 @@ def _counted(report: dict[str, Any]) -> str:
         "probes": "probes",
     }
     others = [f"{records[name]} {word}" for name, word in words.items() if records[name]]
+    tolerated = "; ".join(problem["short"] for problem in report["input"]["tolerated"][:NAMED])
+    if tolerated:
+        most = report["input"]["tolerable"]
+        others.append(f"tolerated (up to {most} request{'s' if most > 1 else ''}): {tolerated}")
     return f"{records['delivered']} records delivered, {records['used']} used" + "".join(f", {each}" for each in others)
 
 
