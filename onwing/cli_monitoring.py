@@ -30,11 +30,12 @@ def drift_status(context: Context, fleet: AnyFleet = None) -> Exit:
     insufficient  too few engines: nothing can be said
     unreadable    the capture cannot be read
     never         no window has closed yet
-    overdue       nobody has looked for hours, though it is scheduled
+    overdue       nobody has looked for three periods of the schedule
     failed        the job failed; the next run tries the same window again
     off           the endpoint is not monitored
 
-    DataDrift is the largest statistic in units of its threshold: above 1 is a violation.
+    DataDrift is the largest statistic in units of its threshold: above 1 is a violation. Model quality has lines of its
+    own, and so has each schedule of Model Monitor that finds violations.
 
     Examples:
 

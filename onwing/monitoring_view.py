@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from onwing.command import Context
 from onwing.console import SIMULATED, Output, clock, figure, table
 from onwing.deployments import moment
 from onwing.errors import Exit, NotFound
-from onwing.monitoring import Decision, Monitored, Window
+from onwing.monitoring import Decision, Episode, Monitored, Watched, Window
 
 STATES = {
     monitoring.OK: "[green]ok[/]",
@@ -46,8 +46,11 @@ def status(context: Context, fleet: str | None) -> Exit:
             out.line(text)
     out.line()
     odd = next((item for item in found if item.state != monitoring.OK), None)
+    worse = next((item for item in found if _is_violated(item.quality)), None)
     if odd is not None and odd.last is not None and odd.last.report:
-        out.next(f"onwing drift report {odd.fleet}", "onwing alerts")
+        out.next(_report_command(odd), "onwing alerts")
+    elif worse is not None:
+        out.next(f"{_report_command(worse)} --quality", "onwing alerts")
     else:
         out.next(f"onwing drift run {found[0].fleet}", "onwing status   (monitoring coverage)")
     return Exit.OK
@@ -83,18 +86,61 @@ def _notes(item: Monitored) -> list[str]:
     if item.last is not None and item.last.summary and item.state != monitoring.OK:
         notes.append(escape(item.last.summary))
     if item.episode is not None:
-        windows = f"{item.episode.consecutive} windows in a row" if item.episode.consecutive > 1 else "one window"
-        notes.append(f"violations in {windows}, since {_clock(item.episode.since)}")
+        notes.append(episode_line(item.episode))
     if item.decision is not None and (item.episode is not None or item.state == monitoring.VIOLATIONS):
         notes.append(decision_line(item.decision))
-    if item.quality is not None:
-        judged = STATES.get(item.quality.outcome, escape(item.quality.outcome))
-        notes.append(f"model quality: {judged}  {escape(item.quality.summary)}")
     if item.what_to_do:
-        notes.append(f"[bold]→[/] {escape(item.what_to_do)}")
+        notes.append(_todo(item.what_to_do))
+    notes += [f"model quality: {note}" for note in _of_quality(item)]
+    for watched in item.schedules:
+        notes += [f"Model Monitor, {escape(watched.schedule)}: {note}" for note in _of_schedule(watched)]
     if not notes:
         return []
     return [f"\n[bold]{escape(name)}[/]", *(f"  {note}" for note in notes)]
+
+
+def _of_quality(item: Monitored) -> Iterator[str]:
+    """The last comparison with ground truth, and what was decided on it."""
+    if item.quality is None:
+        return
+    yield f"{STATES.get(item.quality.outcome, escape(item.quality.outcome))}  {escape(item.quality.summary)}"
+    if item.quality_episode is not None:
+        yield episode_line(item.quality_episode)
+    if item.quality_decision is not None and (item.quality_episode is not None or _is_violated(item.quality)):
+        yield decision_line(item.quality_decision)
+        if item.quality_decision.what_to_do:
+            yield _todo(item.quality_decision.what_to_do)
+
+
+def _of_schedule(watched: Watched) -> Iterator[str]:
+    """What a schedule of Model Monitor has found, and what was decided on it."""
+    yield episode_line(watched.episode)
+    decision = watched.decision
+    if decision is not None:
+        named = ", ".join(decision.features[:SHOWN]) + (" …" if len(decision.features) > SHOWN else "")
+        yield f"{decision.count} violations{f' ({escape(named)})' if named else ''} in {escape(decision.report)}"
+        yield decision_line(decision)
+        if decision.what_to_do:
+            yield _todo(decision.what_to_do)
+
+
+def _is_violated(window: Window | None) -> bool:
+    return window is not None and window.outcome == monitoring.VIOLATIONS
+
+
+def _todo(text: str) -> str:
+    return f"[bold]→[/] {escape(text)}"
+
+
+def _report_command(item: Monitored) -> str:
+    return f"onwing drift report {item.fleet}" + ("" if item.champion else f" --variant {item.variant}")
+
+
+def episode_line(episode: Episode) -> str:
+    """How long it has gone on, in one line."""
+    windows = f"{episode.consecutive} windows in a row" if episode.consecutive > 1 else "one window"
+    since = _clock(episode.since)
+    return f"violations in {windows}" + (f", since {since}" if since else "")
 
 
 def decision_line(decision: Decision) -> str:
@@ -118,12 +164,17 @@ def report(
     """One window's report: on the screen in short, and its page as a file."""
     out, target, stack = context.out, context.target, context.stack
     variant = variant or _champion(context, fleet)
-    window = _find(context, fleet, variant, named, quality)
-    found = monitoring.document(target, stack, window)
+    window, found, newer = _find(context, fleet, variant, named, quality)
     decision = monitoring.decision_on(target, stack, fleet, window)
     folder = folder or context.project.state / "drift" / f"{endpoints.name_of(stack, fleet)}-{variant}-{window.id}"
     page = _save(context, window, folder)
-    out.document({"window": window, "report": found, "decision": decision, "page": page})
+    out.document({"window": window, "report": found, "decision": decision, "page": page, "newer_without_report": newer})
+    if newer:
+        more = f", nor have {len(newer) - 1} more before it" if len(newer) > 1 else ""
+        why = escape(monitoring.why_no_report(newer[0]))
+        out.line(
+            f"[yellow]![/] The newest window, {_span(newer[0])}, has no report{more}: {why} This is the last one:\n"
+        )
     show_report(out, found)
     decided = decision is not None and decision.decision != monitoring.NOTHING
     if decision is not None and decided:
@@ -157,13 +208,15 @@ def show_report(out: Output, found: Mapping[str, Any]) -> None:
     if found.get("summary"):
         out.line(escape(str(found["summary"])))
     counted = [f"{records[name]} {said}" for name, said in _RECORDS.items() if records.get(name)]
-    drift = f"; DataDrift {found['drift']:.2f} (1 is the threshold)" if _is_number(found.get("drift")) else ""
-    out.line(f"{found.get('engines', 0)} engines; records: {', '.join(counted) or 'none'}{drift}")
-    _show_features(out, found)
+    is_quality = found.get("kind") == "quality"
+    what, largest = ("predictions", "largest ratio") if is_quality else ("records", "DataDrift")
+    drift = f"; {largest} {found['drift']:.2f} (1 is the threshold)" if _is_number(found.get("drift")) else ""
+    out.line(f"{found.get('engines', 0)} engines; {what}: {', '.join(counted) or 'none'}{drift}")
+    known = _show_figures(out, found) if is_quality else _show_features(out, found)
+    _show_violations(out, found, known)
     if found.get("outcome") == monitoring.VIOLATIONS:
         _show_affected(out, found.get("affected") or {})
     _show_predictions(out, found.get("predictions"))
-    _show_metrics(out, found.get("metrics"))
     for problem in list(found.get("problems") or [])[:SHOWN]:
         out.warn(escape(f"{problem.get('where', '')}: {problem.get('what', '')}. {problem.get('do', '')}"))
 
@@ -180,10 +233,16 @@ _RECORDS = {
     "unreadable": "unreadable",
     "malformed": "malformed",
     "duplicates": "delivered twice",
+    "repeated": "of the same engine and cycle before them",
+    "without_truth": "without a true RUL",
+    "out_of_limits": "out of limits",
+    "truth_in_doubt": "with a true RUL in doubt",
+    "not_comparable": "with no registered ones of their kind",
 }
 
 
-def _show_features(out: Output, found: Mapping[str, Any]) -> None:
+def _show_features(out: Output, found: Mapping[str, Any]) -> set[str]:
+    """The sensors that have changed; returns whose names were shown."""
     features = [feature for feature in found.get("features") or [] if _is_number(feature.get("ratio"))]
     ranked = sorted(features, key=lambda feature: float(feature["ratio"]), reverse=True)
     shown = [feature for feature in ranked if feature.get("violated")][:SHOWN] or ranked[:3]
@@ -202,12 +261,38 @@ def _show_features(out: Output, found: Mapping[str, Any]) -> None:
             )
         out.line()
         out.show(made)
-    known = {feature.get("name") for feature in shown}
+    return {str(feature.get("name")) for feature in shown}
+
+
+def _show_figures(out: Output, found: Mapping[str, Any]) -> set[str]:
+    """Model quality: each figure beside the registered one and its limit; returns whose names were shown."""
+    features = list(found.get("features") or [])
+    if features:
+        numbers = ("Measured", "Registered", "Limit", "Ratio")
+        made = table("Figure", *numbers, right=numbers)
+        for feature in features:
+            what = escape(str(feature.get("what") or feature.get("name", "")))
+            values = [feature.get(key) for key in ("value", "registered", "threshold", "ratio")]
+            measured, registered, limit, ratio = (figure(value) for value in values)
+            if feature.get("figure") == "bias" and all(map(_is_number, values)):
+                # Its limit is a distance from the registered one, to either side.
+                middle, reach = values[1], values[2]
+                measured, registered = f"{values[0]:+.2f}", f"{middle:+.2f}"
+                limit = f"{middle - reach:+.2f} to {middle + reach:+.2f}"
+            name = f"[red]✗ {what}[/]" if feature.get("violated") else f"[green]✓[/] {what}"
+            made.add_row(name, measured, registered, limit, ratio)
+        out.line()
+        out.show(made)
+        out.line("[dim]registered: the evaluation's errors in the same mix of remaining life[/]")
+    return {str(feature.get("name")) for feature in features}
+
+
+def _show_violations(out: Output, found: Mapping[str, Any], known: set[str]) -> None:
+    """What the figures have not said already: schema, completeness."""
     for violation in list(found.get("violations") or [])[:SHOWN]:
-        # What the statistics have not said already: schema, completeness, quality.
-        if violation.get("feature_name") not in known:
-            what = violation.get("feature_name") or violation.get("metric_name") or ""
-            out.line(f"[red]✗[/] {escape(str(what))}: {escape(str(violation.get('description', '')))}")
+        what = str(violation.get("feature_name") or violation.get("metric_name") or "")
+        if what not in known:
+            out.line(f"[red]✗[/] {escape(what)}: {escape(str(violation.get('description', '')))}")
 
 
 def _show_affected(out: Output, affected: Mapping[str, Any]) -> None:
@@ -232,19 +317,6 @@ def _show_predictions(out: Output, found: Mapping[str, Any] | None) -> None:
     )
 
 
-def _show_metrics(out: Output, found: Any) -> None:
-    """Model quality: each figure beside the registered one."""
-    if not isinstance(found, Sequence) or not found:
-        return
-    made = table("Figure", "Measured", "Registered", "Limit", right=("Measured", "Registered", "Limit"))
-    for metric in found:
-        if isinstance(metric, Mapping):
-            values = (figure(metric.get(key)) for key in ("value", "registered", "threshold"))
-            made.add_row(escape(str(metric.get("name", ""))), *values)
-    out.line()
-    out.show(made)
-
-
 def _champion(context: Context, fleet: str) -> str:
     champion = deployments.read(context.target, context.stack, fleet).champion
     if champion is None:
@@ -256,23 +328,34 @@ def _champion(context: Context, fleet: str) -> str:
     return champion.variant
 
 
-def _find(context: Context, fleet: str, variant: str, named: str | None, quality: bool) -> Window:
-    """The window meant by its id or how that begins; the newest with a report when none is named."""
+def _find(
+    context: Context, fleet: str, variant: str, named: str | None, quality: bool
+) -> tuple[Window, dict[str, Any], list[Window]]:
+    """The window meant by its id or how that begins, or the newest with a report; report.json; newer ones without."""
     read = monitoring.qualities if quality else monitoring.windows
-    found = read(context.target, context.stack, fleet, variant)
-    for window in found:
-        if window.id.startswith(named) if named else window.report:
-            return window
-    if quality and not found:
+    without: list[Window] = []
+    for window in read(context.target, context.stack, fleet, variant):
+        if named and not window.id.startswith(named):
+            without.append(window)
+            continue
+        try:
+            # A report's prefix is recorded where nothing was captured, too: only its file says that there is one.
+            return window, monitoring.document(context.target, context.stack, window), [] if named else without
+        except NotFound:
+            if named:
+                raise
+            without.append(window)
+    if quality and not without:
         raise NotFound(
             f"{variant} of {fleet} was not compared with any ground truth yet.",
             where=f"control table, fleet {fleet}",
             todo=f"Upload true RULs: `onwing drift truth {fleet} FILE`; then: `onwing drift run {fleet}`",
         )
+    has = f"It has: {', '.join(window.id for window in without[:5])}" if named else "See: onwing drift status"
     raise NotFound(
         f"{variant} of {fleet} has no window{f' {named}' if named else ' with a report'}.",
         where=f"control table, fleet {fleet}",
-        todo=f"It has: {', '.join(window.id for window in found[:5])}" if found else f"onwing drift run {fleet}",
+        todo=has if without else f"onwing drift run {fleet}",
     )
 
 

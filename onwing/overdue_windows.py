@@ -21,6 +21,8 @@ from onwing.errors import error_code
 from onwing.stack import Stack
 from onwing.target import Target
 
+# In all of these an endpoint answers requests.
+SERVING = ("InService", "Updating", "SystemUpdating", "RollingBack")
 PERIODS = 3
 HOUR = timedelta(hours=1)
 RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from botocore.exceptions import ClientError
 
-from onwing import control, endpoints, executions, models, monitoring
+from onwing import control, endpoints, executions, models, monitoring, overdue_windows
 from onwing import stack as stacks
 from onwing.control import FleetRecord
 from onwing.endpoints import Alarm, Endpoint
@@ -61,6 +61,7 @@ def read(target: Target, stack: Stack, *, limit: int = 5) -> Status:
     """Ask for everything; the newest `limit` executions and quarantined files."""
     firing = endpoints.alarms(target, stack)
     served = endpoints.all_of(target, stack, firing=firing)
+    schedule = overdue_windows.schedule(target, stack)
     coverage, problem = _coverage(target, stack)
     return Status(
         stack=stack,
@@ -68,7 +69,7 @@ def read(target: Target, stack: Stack, *, limit: int = 5) -> Status:
         executions=executions.recent(target, stack, limit=limit),
         pending=[package for package in models.packages(target, stack) if package.status == PENDING],
         endpoints=served,
-        monitored=[item for endpoint in served for item in monitoring.of_endpoint(target, stack, endpoint)],
+        monitored=[item for endpoint in served for item in monitoring.of_endpoint(target, stack, endpoint, schedule)],
         coverage=coverage,
         coverage_problem=problem,
         alarms=firing,

@@ -70,11 +70,12 @@ def lost_events(stack: Deployed, function: str) -> Iterator[None]:
         events.enable_rule(Name=rule)
 
 
-def put_baseline(stack: Deployed, fleet: str) -> None:
-    """As much of the baseline of the data set that the packages of tests are of as is looked at."""
+def put_baseline(stack: Deployed, fleet: str) -> str:
+    """As much as is looked at of the baseline of the data set that the packages of tests are of; drift.json's key."""
+    folder = f"monitoring/baseline/{fleet}/{DATASET_VERSION}/"
     for name, body in (("drift.json", b'{"calibrated": true}'), ("constraints.json", b"{}")):
-        key = f"monitoring/baseline/{fleet}/{DATASET_VERSION}/{name}"
-        stack.client("s3").put_object(Bucket=stack.outputs["BucketName"], Key=key, Body=body)
+        stack.client("s3").put_object(Bucket=stack.outputs["BucketName"], Key=folder + name, Body=body)
+    return f"{folder}drift.json"
 
 
 def served(stack: Deployed) -> str:

@@ -7,12 +7,26 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.text import Text
+from turbofan import quality
+from turbofan.quality_tables import Sample
+from turbofan.truth import Joined
 
-from onwing import alerts, alerts_view, monitor_run, monitoring, monitoring_view, operations, operations_view
+from onwing import (
+    alerts,
+    alerts_view,
+    monitor_run,
+    monitoring,
+    monitoring_view,
+    operations,
+    operations_view,
+    overdue_windows,
+)
 from onwing.errors import Exit, NotFound, OnwingError, UsageError
 from onwing.monitor_run import Judged
 from onwing.monitoring import Monitored
@@ -32,6 +46,9 @@ from .onwing_fakes import (
     target_with,
     text,
 )
+from .overdue_cases import CASES, PERIODS, monitor_item
+from .overdue_cases import NOW as AT
+from .test_turbofan_quality import production, registered
 
 WINDOW = {
     "id": "20261123T080000Z",
@@ -76,7 +93,16 @@ def monitored_by(*items: tuple[str, Any], champion: dict[str, Any] | None = None
             describe_endpoint={"EndpointStatus": "InService", "ProductionVariants": []},
         ),
         "dynamodb": control_table(("DEPLOYMENT", deployment), *items),
+        "scheduler": FakeClient(get_schedule=HOURLY),
     }
+
+
+HOURLY = {"State": "ENABLED", "ScheduleExpression": "rate(1 hour)"}
+
+
+def episode(windows: dict[str, str], **more: Any) -> dict[str, Any]:
+    """An EPISODE item: how each window ended, and what that amounts to. (A proxy stays a map in the table.)"""
+    return {"windows": MappingProxyType(windows), **more}
 
 
 def read(*items: tuple[str, Any], stack: Stack = STACK, **more: Any) -> list[Monitored]:
@@ -89,19 +115,52 @@ def looked(**more: Any) -> tuple[str, dict[str, Any]]:
     return "MONITOR#v7", {"start": "2026-11-23T09:00:00Z", "updated_at": NOW, "last": WINDOW, **more}
 
 
-def test_a_variant_is_told_with_its_window_its_episode_and_the_last_decision() -> None:
-    older = {**DECISION, "at": "2026-11-23T08:01:10Z", "decision": "retrain"}
-    (found,) = read(
-        looked(),
-        ("EPISODE#v7", {"consecutive": 2, "since": "2026-11-23T07:00:00Z", "level": "critical"}),
-        ("EPISODE#v7#quality", {"consecutive": 5, "since": "2026-01-01T07:00:00Z"}),
-        (f"VIOLATION#{WINDOW['id']}#v7#00000000", {"record": DECISION}),
-        ("VIOLATION#20261123T070000Z#v7#00000000", {"record": older}),
-        ("VIOLATION#20261123T093000Z#v7#00000000", {"record": {**DECISION, "at": "2026-12-01", "decision": "none"}}),
-        ("VIOLATION#20261123T094500Z#v7#00000000", {"record": {**DECISION, "at": "2026-12-02"}, "state": "open"}),
-        (f"VIOLATION#{WINDOW['id']}#v6#00000000", {"record": {**DECISION, "at": "2027", "decision": "rollback"}}),
-        ("QUALITY#v7", {"last": {"id": "q", "outcome": "ok", "summary": "RMSE 12.1, registered 11.4"}}),
-    )
+TRUTH = {
+    "id": "quality-20261123T083000Z",
+    "kind": "quality",
+    "outcome": "violations",
+    "summary": "Worse than registered: RMSE 30.1",
+    "report": "monitoring/reports/onwing-FD001/v7/quality-20261123T083000Z/",
+}
+ON_TRUTH = {
+    **DECISION,
+    "at": "2026-11-23T08:32:00Z",
+    "decision": "rollback",
+    "reasons": ["the figures are severe"],
+    "what_to_do": "See how it went: onwing deployments",
+    "window": {"id": TRUTH["id"]},
+}
+OF_MODEL_MONITOR = {
+    **DECISION,
+    "at": "2026-11-23T09:20:00Z",
+    "decision": "alert",
+    "reasons": ["it is not known what this check means"],
+    "source": "model-monitor",
+    "report": "monitoring/reports/onwing-FD001/nightly/2026/11/23/09/constraint_violations.json",
+    "count": 3,
+    "features": ["s4", "s7"],
+    "what_to_do": "look at the report and decide.",
+}
+EPISODES = (
+    (
+        "EPISODE#v7",
+        episode({WINDOW["id"]: "violations"}, consecutive=2, since="2026-11-23T07:00:00Z", level="critical"),
+    ),
+    ("EPISODE#v7#quality", episode({TRUTH["id"]: "violations"}, consecutive=1, since="2026-11-23T08:30:00Z")),
+    ("EPISODE#v7#nightly", episode({"20261123T090000Z": "violations", "20261122T090000Z": "ok"}, consecutive=1)),
+    ("EPISODE#v7#weekly", episode({"20261122T000000Z": "ok"}, consecutive=0)),
+    ("EPISODE#v70", episode({"20261123T100000Z": "violations"}, consecutive=9)),
+)
+DECIDED = (
+    (f"VIOLATION#{WINDOW['id']}#v7#00000000", {"record": DECISION, "state": "done"}),
+    (f"VIOLATION#{WINDOW['id']}#v70#00000000", {"record": {**DECISION, "at": "2027", "decision": "rollback"}}),
+    (f"VIOLATION#{TRUTH['id']}#v7#00000000", {"record": ON_TRUTH}),
+    ("VIOLATION#20261123T090000Z#nightly#00000000", {"record": OF_MODEL_MONITOR}),
+)
+
+
+def test_a_variant_is_told_with_its_window_its_episodes_and_the_last_decision_of_each() -> None:
+    (found,) = read(looked(), *EPISODES, *DECIDED, ("QUALITY#v7", {"last": TRUTH}))
     assert (found.fleet, found.variant, found.champion, found.state) == ("FD001", "v7", True, "violations")
     assert found.last is not None
     assert (found.last.drift, found.last.engines, found.last.records) == (2.31, 40, 120)
@@ -111,7 +170,87 @@ def test_a_variant_is_told_with_its_window_its_episode_and_the_last_decision() -
     assert found.decision.decision == "alert"
     assert found.what_to_do == DECISION["what_to_do"]
     assert found.quality is not None
-    assert found.quality.outcome == "ok"
+    assert found.quality.outcome == "violations"
+    assert found.quality_episode is not None
+    assert found.quality_episode.consecutive == 1
+    assert found.quality_decision is not None
+    assert found.quality_decision.decision == "rollback"
+    (watched,) = found.schedules
+    assert (watched.schedule, watched.episode.consecutive) == ("nightly", 1)
+    assert watched.decision is not None
+    assert watched.decision.features == ["s4", "s7"]
+
+
+def test_what_others_find_is_told_while_the_window_itself_is_ok() -> None:
+    """An alert on it says: onwing drift status."""
+    clients = monitored_by(
+        looked(last={**WINDOW, "outcome": "ok"}),
+        *EPISODES[1:],
+        *DECIDED[2:],
+        ("QUALITY#v7", {"last": TRUTH}),
+    )
+    context = context_with(stepfunctions=FakeClient(), **clients)
+    assert monitoring_view.status(context, None) is Exit.OK
+    said = text(context)
+    for expected in (
+        "v7 ★     ok",
+        "model quality: violations  Worse than registered: RMSE 30.1",
+        "model quality: violations in one window, since ",
+        "rollback (critical): the figures are severe",
+        "model quality: → See how it went: onwing deployments",
+        "Model Monitor, nightly: violations in one window",
+        f"Model Monitor, nightly: 3 violations (s4, s7) in {OF_MODEL_MONITOR['report']}",
+        "alert (critical): it is not known what this check means",
+        "onwing drift report FD001 --quality",
+    ):
+        assert expected in said
+    assert "weekly" not in said
+
+
+def test_the_newest_decision_is_found_by_key_however_many_windows_were_without_violations() -> None:
+    """`drift status` is to take as long after a year as after a day."""
+    hours = [f"202611{day:02}T{hour:02}0000Z" for day in range(1, 21) for hour in range(24)]
+    fine = [
+        (f"VIOLATION#{hour}#v7#0000000{copy}", {"record": {**DECISION, "at": hour, "decision": "none"}})
+        for hour in hours
+        for copy in range(2)
+    ]
+    older = {**DECISION, "at": "2026-11-01", "decision": "retrain"}
+    outcomes = dict.fromkeys(hours, "ok") | {"20261031T000000Z": "violations", "20261030T000000Z": "violations"}
+    clients = monitored_by(
+        looked(last={**WINDOW, "outcome": "ok"}),
+        ("EPISODE#v7", episode(outcomes, consecutive=0)),
+        *fine,
+        ("VIOLATION#20261031T000000Z#v7#00000000", {"record": older, "state": "open"}),  # not decided on yet
+        ("VIOLATION#20261030T000000Z#v7#00000000", {"record": {**older, "decision": "alert"}}),
+        ("VIOLATION#20261030T000000Z#v7#00000001", {"record": {**older, "at": "2026-11-02"}}),
+    )
+    (found,) = monitoring.read(target_with(stepfunctions=FakeClient(), **clients), STACK)
+    assert found.decision is not None
+    assert (found.decision.decision, found.decision.at) == ("retrain", "2026-11-02")
+    asked = [
+        query["ExpressionAttributeValues"].get(":prefix", {}).get("S", "") for _, query in clients["dynamodb"].calls
+    ]
+    violations = [prefix for prefix in asked if prefix.startswith("VIOLATION#")]
+    assert len(violations) == 2
+    assert all(prefix.endswith("#v7#") for prefix in violations)
+
+
+def test_an_undated_window_does_not_hide_what_came_since() -> None:
+    dated = f"VIOLATION#{WINDOW['id']}#v7#00000000"
+    (found,) = read(
+        looked(last={**WINDOW, "outcome": "ok"}),
+        ("EPISODE#v7", episode({"unknown": "violations", WINDOW["id"]: "violations"}, consecutive=1)),
+        ("VIOLATION#unknown#v7#00000000", {"record": {**DECISION, "decision": "retrain"}}),
+        (dated, {"record": DECISION}),
+    )
+    assert found.decision is not None
+    assert found.decision.decision == "alert"
+
+
+def test_a_report_that_could_not_be_used_has_no_episode_and_is_told() -> None:
+    (found,) = read(looked(), (f"VIOLATION#{WINDOW['id']}#v7#00000000", {"record": DECISION}))
+    assert found.decision is not None
 
 
 def test_an_episode_that_has_ended_is_none() -> None:
@@ -129,7 +268,11 @@ def test_an_episode_that_has_ended_is_none() -> None:
         ([], {}, "never"),
         ([looked(last="")], {}, "never"),
         ([looked(last="", open={"outcome": "insufficient", "engines": 3, "summary": "3 of 5"})], {}, "insufficient"),
-        ([looked(updated_at="2026-01-01T00:00:00Z")], {}, "overdue"),
+        (
+            [looked(updated_at="2026-01-01T00:00:00Z", last={**WINDOW, "closed_at": "2026-01-01T00:00:00Z"})],
+            {"champion": served(7, since="2026-01-01T00:00:00Z")},
+            "overdue",
+        ),
         ([], {"champion": served(7, since="2026-01-01T00:00:00Z")}, "overdue"),
         ([looked()], {"monitored": False}, "off"),
     ],
@@ -140,9 +283,42 @@ def test_states_are_told_apart_each_with_what_to_do(items: Any, more: Any, state
     assert bool(found.what_to_do) == (state != "ok")
 
 
-def test_without_a_schedule_nothing_is_overdue() -> None:
-    off = Stack("onwing", "", STACK.outputs, {"MonitoringSchedule": "DISABLED"})
-    (found,) = read(looked(updated_at="2026-01-01T00:00:00Z"), stack=off)
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (HOURLY, "overdue"),
+        ({**HOURLY, "ScheduleExpression": "rate(365 days)"}, "violations"),
+        ({**HOURLY, "State": "DISABLED"}, "violations"),
+        (client_error("ResourceNotFoundException"), "violations"),
+    ],
+)
+def test_what_is_overdue_depends_on_the_schedule(answer: Any, state: str) -> None:
+    clients = monitored_by(looked(updated_at="2026-01-01T00:00:00Z", last={**WINDOW, "closed_at": "2026-01-01"}))
+    clients["scheduler"] = FakeClient(get_schedule=answer)
+    clients["dynamodb"] = control_table(
+        ("DEPLOYMENT", {"champion": served(7, since="2026-01-01T00:00:00Z"), "monitored": True}),
+        looked(updated_at="2026-01-01T00:00:00Z", last={**WINDOW, "closed_at": "2026-01-01T00:00:00Z"}),
+    )
+    (found,) = monitoring.read(target_with(stepfunctions=FakeClient(), **clients), STACK)
+    assert found.state == state
+    assert clients["scheduler"].called("get_schedule") == [{"Name": "onwing-monitoring"}]
+
+
+@pytest.mark.parametrize(("expression", "period"), PERIODS)
+def test_the_period_of_a_schedule_is_the_longest_time_between_two_runs(expression: str, period: timedelta) -> None:
+    assert overdue_windows.period_of(expression) == period
+
+
+@pytest.mark.parametrize(("updated_at", "closed_at", "since", "expression", "overdue"), CASES)
+def test_a_window_is_overdue_after_three_periods_without_a_look(
+    updated_at: str | None, closed_at: str | None, since: str | None, expression: str, overdue: bool
+) -> None:
+    seen = overdue_windows.last_looked(monitor_item(updated_at, closed_at), since)
+    assert overdue_windows.is_overdue(seen, expression, AT) is overdue
+
+
+def test_a_champion_by_rollback_is_not_overdue_while_nobody_had_time_to_look() -> None:
+    (found,) = read(looked(updated_at="2026-01-01T00:00:00Z"))  # served(7, since=now)
     assert found.state == "violations"
 
 
@@ -185,8 +361,8 @@ def test_status_says_all_of_it() -> None:
         stepfunctions=FakeClient(),
         **monitored_by(
             looked(),
-            ("EPISODE#v7", {"consecutive": 2, "since": "2026-11-23T07:00:00Z", "level": "critical"}),
-            (f"VIOLATION#{WINDOW['id']}#v7#00000000", {"record": DECISION}),
+            EPISODES[0],
+            DECIDED[0],
         ),
     )
     assert monitoring_view.status(context, None) is Exit.OK
@@ -203,6 +379,27 @@ def test_status_says_all_of_it() -> None:
         "onwing drift report FD001",
     ):
         assert expected in said
+
+
+@pytest.mark.parametrize(
+    ("window", "least", "said"),
+    [
+        ({"engines": 3, "files": 4}, "5", "wait for more traffic, or lower MonitoringMinEngines"),
+        ({"engines": 0, "files": 0}, "5", "see whether anybody asks it"),
+        ({"engines": 30, "files": 4}, "5", "It is not for want of engines"),  # a baseline without thresholds
+    ],
+)
+def test_waiting_is_advised_only_where_it_helps(window: dict[str, Any], least: str, said: str) -> None:
+    stack = Stack("onwing", "", STACK.outputs, {"MonitoringMinEngines": least})
+    (found,) = read(looked(last={**WINDOW, "outcome": "insufficient", **window}), stack=stack)
+    assert said in found.what_to_do
+
+
+def test_commands_on_a_variant_that_is_not_the_champion_name_it() -> None:
+    items = (looked(last={**WINDOW, "outcome": "ok"}), ("MONITOR#v6", {"start": NOW, "last": WINDOW}))
+    context = context_with(stepfunctions=FakeClient(), **monitored_by(*items))
+    monitoring_view.status(context, None)
+    assert text(context).count("onwing drift report FD001 --variant v6") == 2
 
 
 def test_status_of_nothing_and_of_a_fleet_that_nothing_serves() -> None:
@@ -269,10 +466,22 @@ def reported(context: Any, tmp_path: Path, **more: Any) -> Exit:
     return monitoring_view.report(context, "FD001", **wish)
 
 
+# As the machine leaves it where nothing was captured: with a report's prefix, but without a report.
+QUIET = {
+    **WINDOW,
+    "id": "20261123T090000Z",
+    "start": "2026-11-23T09:00:00Z",
+    "end": "2026-11-23T10:00:00Z",
+    "outcome": "insufficient",
+    "engines": 0,
+    "files": 0,
+    "report": "monitoring/reports/onwing-FD001/v7/20261123T090000Z/",
+    "summary": "No request of onwing-FD001 was captured.",
+}
 ITEMS = (
     looked(),
     (f"WINDOW#v7#{WINDOW['id']}", {"record": WINDOW}),
-    ("WINDOW#v7#20261123T090000Z", {"record": {**WINDOW, "id": "20261123T090000Z", "report": ""}}),
+    ("WINDOW#v7#20261123T090000Z", {"record": QUIET}),
     ("WINDOW#v7#quality-20261123T080000Z", {"record": {**WINDOW, "id": "quality-20261123T080000Z", "kind": "quality"}}),
     (f"VIOLATION#{WINDOW['id']}#v7#00000000", {"record": DECISION}),
 )
@@ -322,7 +531,7 @@ def test_reports_that_are_not_there_say_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no window 2020") as caught:
         reported(context, tmp_path, named="2020")
     assert WINDOW["id"] in caught.value.todo
-    with pytest.raises(NotFound, match="has no report"):
+    with pytest.raises(NotFound, match=r"has no report.json: insufficient. No request of onwing-FD001 was captured."):
         reported(context, tmp_path, named="20261123T09")
     assert reported(context, tmp_path, named="quality-2026", quality=True) is Exit.OK
     with pytest.raises(NotFound, match="v8 of FD001 was not compared with any ground truth"):
@@ -331,6 +540,59 @@ def test_reports_that_are_not_there_say_what_there_is(tmp_path: Path) -> None:
         reported(context, tmp_path, variant="v9")
     with pytest.raises(NotFound, match="no model in service"):
         reported(context_with(dynamodb=control_table()), tmp_path)
+
+
+def test_after_a_quiet_day_the_last_report_is_shown_and_why_it_is_not_the_newest_windows(tmp_path: Path) -> None:
+    earlier = {**QUIET, "id": "20261123T083000Z"}
+    lost = {**WINDOW, "id": "20261123T084500Z", "files": 4, "report": "monitoring/reports/gone/"}
+    items = (
+        *ITEMS,
+        ("WINDOW#v7#20261123T083000Z", {"record": earlier}),
+        ("WINDOW#v7#20261123T084500Z", {"record": lost}),
+    )
+    s3 = stored()
+    context = context_with(s3=s3, **monitored_by(*items))
+    assert reported(context, tmp_path) is Exit.OK
+    said = text(context)
+    assert "has no report, nor have 2 more before it: insufficient. No request of onwing-FD001 was captured." in said
+    assert "bias +1.4 σ" in said
+    assert len(s3.called("get_object")) == 3, "one each that was lost, report.json, report.html: none of quiet windows"
+    context = context_with(s3=stored(), **monitored_by(*ITEMS[:2]))
+    assert reported(context, tmp_path) is Exit.OK
+    assert "has no report" not in text(context)
+
+
+def test_without_any_report_at_all_it_says_so(tmp_path: Path) -> None:
+    context = context_with(s3=stored(), **monitored_by(looked(), ("WINDOW#v7#20261123T090000Z", {"record": QUIET})))
+    with pytest.raises(NotFound, match="v7 of FD001 has no window with a report"):
+        reported(context, tmp_path)
+
+
+def quality_report(shift: float) -> dict[str, Any]:
+    """report.json as the model quality job makes it, of engines whose predictions are so many cycles late."""
+    predictions = production(10, shift)
+    sample = Sample(predictions, np.full(len(predictions.true), 50.0), [at(0)] * len(predictions.true), range(10))
+    joined = Joined(truth_files=1, prediction_files=1, predictions=300, repeated=3)
+    settings = quality.Settings("onwing-FD001", "v7", "FD001", WINDOW["start"], WINDOW["end"], 5)
+    return quality.judge(settings, registered(), {}, joined, sample, sample)
+
+
+def test_a_report_on_quality_has_each_figure_beside_the_registered_one_and_its_limit(tmp_path: Path) -> None:
+    report = quality_report(20.0)
+    rmse, bias, _ = report["features"]
+    context = context_with(s3=stored(report), **monitored_by(*ITEMS))
+    assert reported(context, tmp_path, quality=True) is Exit.OK
+    said = text(context)
+    lines = {line.split("  ")[0].strip(): line for line in said.splitlines()}
+    for number in (rmse["value"], rmse["registered"], rmse["threshold"], rmse["ratio"]):
+        assert f"{number:.2f}" in lines["✗ RMSE"]
+    middle, reach = bias["registered"], bias["threshold"]
+    assert f"{bias['value']:+.2f}" in lines["✗ mean error"]
+    assert f"{middle - reach:+.2f} to {middle + reach:+.2f}" in lines["✗ mean error"]
+    assert f"predictions: {report['records']['used']} used, 3 of the same engine and cycle before them" in said
+    assert "Sensor" not in said
+    assert "DataDrift" not in said
+    assert "GreaterThanThreshold" not in said, "the table has said it"
 
 
 def test_an_insufficient_report_has_no_figures_and_is_still_one(tmp_path: Path) -> None:

@@ -141,6 +141,7 @@ def test_status_gathers_everything() -> None:
             }
         ),
         cloudformation=FakeClient(list_stack_resources=resources),
+        scheduler=FakeClient(get_schedule={"State": "ENABLED", "ScheduleExpression": "rate(1 hour)"}),
         sqs=FakeClient(get_queue_attributes={"Attributes": {"ApproximateNumberOfMessages": "2"}}),
         **{"lambda": FakeClient(invoke=client_error("AccessDeniedException", "no"))},
     )
