@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -219,13 +218,15 @@ def last_decision(
     """The newest decision on violations of a variant, or of a schedule of Model Monitor; None where there is none.
 
     There is a record for each window, with violations or without, so that only those are read whose windows had some:
-    by the EPISODE item `stream`, and by the last window, of which the item may not know.
+    by the EPISODE item `stream`, and by the last window, of which the item may not know. The item has an undated window
+    by the time at which its file came.
     """
-    violated = {name for name, outcome in dict(stream.get("windows", {})).items() if outcome == VIOLATIONS}
+    outcomes: Mapping[str, Any] = stream.get("windows", {})  # "violations", or that and more after a space
+    violated = {name for name, outcome in outcomes.items() if str(outcome).split()[:1] == [VIOLATIONS]}
     if last is not None and last.outcome == VIOLATIONS:
         violated.add(last.id)
-    newest_first = sorted(violated, key=lambda name: (name != UNDATED, name), reverse=True)
-    for name in islice(newest_first, WINDOWS_LOOKED_AT):
+    newest_first = sorted(violated - {UNDATED}, reverse=True)
+    for name in [*newest_first[:WINDOWS_LOOKED_AT], *([UNDATED] if violated else [])]:
         decided = _decided(target, stack, fleet, f"VIOLATION#{name}#{monitor}#")
         if found := [each for each in decided if each.decision != NOTHING]:
             return max(found, key=lambda decision: decision.at)

@@ -146,8 +146,14 @@ EPISODES = (
         "EPISODE#v7",
         episode({WINDOW["id"]: "violations"}, consecutive=2, since="2026-11-23T07:00:00Z", level="critical"),
     ),
-    ("EPISODE#v7#quality", episode({TRUTH["id"]: "violations"}, consecutive=1, since="2026-11-23T08:30:00Z")),
-    ("EPISODE#v7#nightly", episode({"20261123T090000Z": "violations", "20261122T090000Z": "ok"}, consecutive=1)),
+    (
+        "EPISODE#v7#quality",
+        episode({TRUTH["id"]: "violations 2026-11-23T08:30:00Z 12"}, consecutive=1, since="2026-11-23T08:30:00Z"),
+    ),
+    (
+        "EPISODE#v7#nightly",
+        episode({"20261123T090000Z": "violations - -", "20261122T090000Z": "ok - -"}, consecutive=1),
+    ),
     ("EPISODE#v7#weekly", episode({"20261122T000000Z": "ok"}, consecutive=0)),
     ("EPISODE#v70", episode({"20261123T100000Z": "violations"}, consecutive=9)),
 )
@@ -236,16 +242,22 @@ def test_the_newest_decision_is_found_by_key_however_many_windows_were_without_v
     assert all(prefix.endswith("#v7#") for prefix in violations)
 
 
-def test_an_undated_window_does_not_hide_what_came_since() -> None:
-    dated = f"VIOLATION#{WINDOW['id']}#v7#00000000"
-    (found,) = read(
-        looked(last={**WINDOW, "outcome": "ok"}),
-        ("EPISODE#v7", episode({"unknown": "violations", WINDOW["id"]: "violations"}, consecutive=1)),
-        ("VIOLATION#unknown#v7#00000000", {"record": {**DECISION, "decision": "retrain"}}),
-        (dated, {"record": DECISION}),
-    )
-    assert found.decision is not None
-    assert found.decision.decision == "alert"
+UNDATED = ("VIOLATION#unknown#v7#00000000", {"record": {**DECISION, "at": "2027", "decision": "retrain"}})
+
+
+@pytest.mark.parametrize(
+    ("windows", "records", "decision"),
+    [
+        ({"unknown": "violations", WINDOW["id"]: "violations"}, [UNDATED, DECIDED[0]], "alert"),
+        ({"20261123T093000Z": "violations - -", WINDOW["id"]: "ok - 40"}, [UNDATED], "retrain"),
+        ({WINDOW["id"]: "ok - 40"}, [UNDATED, DECIDED[0]], None),
+    ],
+)
+def test_an_undated_window_is_found_and_does_not_hide_what_has_a_time(
+    windows: dict[str, str], records: Any, decision: str | None
+) -> None:
+    (found,) = read(looked(last={**WINDOW, "outcome": "ok"}), ("EPISODE#v7", episode(windows)), *records)
+    assert (found.decision.decision if found.decision else None) == decision
 
 
 def test_a_report_that_could_not_be_used_has_no_episode_and_is_told() -> None:
