@@ -237,6 +237,9 @@ HOOKS = {
             *("message_group_id", "message_dedup_id"),
         ),
     ),
+    "sns.envelope": Hook(
+        _SNS, "_build_envelope", ("topic_arn", "msg_id", "message", "subject", "message_attributes", "raw")
+    ),
     "sns.to_queue": Hook(
         _SNS,
         "_deliver_to_sqs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -258,5 +259,5 @@ def summary(out: Output, found: dict[str, Any]) -> None:
 
 
 def _within(seconds: float | None) -> str:
-    """Between two times that are known to the second."""
-    return "" if seconds is None else f"under {seconds + 1:.0f} s"
+    """From a report, whose time is cut to the second, to its alert: `seconds` is at least what it took."""
+    return "" if seconds is None else f"under {max(1, math.ceil(seconds))} s"

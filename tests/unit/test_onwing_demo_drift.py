@@ -136,6 +136,14 @@ def test_a_level_that_people_know_is_no_reason_to_wait(world: SimpleNamespace) -
     assert [window["alert_seconds"] for window in found["injected"]] == [4.0, None, 8.0]
 
 
+@pytest.mark.parametrize(("seconds", "said"), [(0.0, "under 1 s"), (0.7, "under 1 s"), (1.2, "under 2 s")])
+def test_report_to_alert_is_told_as_a_bound(world: SimpleNamespace, seconds: float, said: str) -> None:
+    found = demo_drift.watch(world.world)
+    found["injected"][0]["alert_seconds"] = seconds
+    demo_drift.summary(world.context.out, found)
+    assert said in text(world.context)
+
+
 def test_a_change_that_is_not_found_ends_it(world: SimpleNamespace) -> None:
     world.outcomes = ["ok", "ok"]
     with pytest.raises(OnwingError, match="was not found: ok"):
