@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.timeout(900)
 DRIFT = {"feature_name": "s11", "constraint_check_type": "baseline_drift_check", "description": "bias +1.1 σ"}
 STORM = 200
 ALERT_SECONDS = 5.0
-START = datetime(2026, 11, 1, tzinfo=UTC)
+START = (datetime.now(UTC) - timedelta(days=20)).replace(minute=0, second=0, microsecond=0)
 FEEBLE = "the training data cannot be read"
 
 
@@ -61,8 +62,9 @@ def handled(deployed: Deployed, fleet: str, count: int, *, seconds: float = 60) 
     return until(f"{count} files of {fleet} handled", probe, seconds=seconds)
 
 
-def champion(deployed: Deployed, fleet: str, *, since: str = "2026-01-01T00:00:00Z") -> None:
-    """Write down a champion that has no endpoint: nothing here asks for one."""
+def champion(deployed: Deployed, fleet: str, *, since: str = "") -> None:
+    """Write down a champion that has no endpoint: nothing here asks for one. It serves since before START."""
+    since = since or f"{START - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
     document = {"version": 1, "variant": "v1", "since": since, "dataset_version": "d" * 64}
     Rollout(deployed, fleet).record(champion=document)
 
@@ -89,7 +91,7 @@ def lost_events(deployed: Deployed) -> int:
 def test_people_are_told_within_seconds_and_the_alert_is_kept(deployed: Deployed, fleet: str) -> None:
     champion(deployed, fleet)
     seconds, alert = [], {}
-    for hour in range(4):  # the first with the function's start; the machine may be busy with other tests
+    for hour in range(4):  # the first with the function's start
         sensor = f"s{hour}"
         began = time.monotonic()
         put(deployed, folder(fleet, hour), report("moderate", {**DRIFT, "feature_name": sensor}))
@@ -98,12 +100,12 @@ def test_people_are_told_within_seconds_and_the_alert_is_kept(deployed: Deployed
         handled(deployed, fleet, hour + 1)
 
     print(f"\nviolation to alert: {', '.join(f'{each:.2f}' for each in seconds)} s")
-    assert min(seconds) < ALERT_SECONDS
+    assert statistics.median(seconds) < ALERT_SECONDS
     assert alert["TopicArn"] == deployed.outputs["CriticalAlertsTopicArn"]
     assert alert["Subject"].endswith("window 4 in a row")
     for part in (
         "s3: bias +1.1 σ",
-        "since 2026-11-01T00:00:00Z",
+        f"since {START:%Y-%m-%dT%H:%M:%SZ}",
         "no complete data set",
         "onwing drift report",
         "s3://",
@@ -144,20 +146,22 @@ def test_severe_drift_right_after_a_promotion_gives_the_endpoint_back(deployed: 
     rollout.serve()
     rollout.challenge(100, phase="soak")
     assert weights(deployed, fleet) == {"v1": 0, "v2": 100}
-    put(deployed, folder(fleet, 0, "v2"), report("severe"))
-    handled(deployed, fleet, 1)
+    hour = (datetime.fromisoformat(rollout.challenger["since"]) - START) // timedelta(hours=1)
+    for count, earlier in ((1, hour - 2), (2, hour - 1), (3, hour)):  # two that are of another reign, and one
+        put(deployed, folder(fleet, earlier, "v2"), report("severe"))
+        handled(deployed, fleet, count)
     assert weights(deployed, fleet) == {"v1": 0, "v2": 100}  # one window is not enough
-    put(deployed, folder(fleet, 1, "v2"), report("severe"))
-    record = handled(deployed, fleet, 2)[-1]
+    put(deployed, folder(fleet, hour + 1, "v2"), report("severe"))
+    record = handled(deployed, fleet, 4)[-1]
 
-    assert (record["decision"], record["level"], record["consecutive"]) == ("rollback", "critical", 2)
+    assert (record["decision"], record["level"], record["consecutive"]) == ("rollback", "critical", 4)
     output = end_of(deployed, record["execution"])["output"]
     assert (output["outcome"], output["version"], output["champion"]) == ("rolled_back", 2, 1)
     assert moment(output["decided_at"]) >= moment(record["at"])
     assert weights(deployed, fleet) == {"v1": 1}
     assert fleet_items(deployed, fleet)["DEPLOYMENT"]["champion"]["version"] == 1
     assert "v1 is being put back" in deployed.alert(f"{fleet} v2: drift", "rollback started")["Message"]
-    deployed.alert(f"{fleet}: v2 rolled back to v1", "window 2 in a row with violations")
+    deployed.alert(f"{fleet}: v2 rolled back to v1", "window 4 in a row with violations, 2 before v2 became champion")
     answer = deployed.client("sagemaker-runtime").invoke_endpoint(
         EndpointName=rollout.endpoint, ContentType="text/csv", Body=rows(1001, 60).encode()
     )
@@ -200,7 +204,7 @@ def test_model_monitors_layout_is_handled_as_ours(deployed: Deployed, fleet: str
     champion(deployed, fleet, since=now())
     entry = {**DRIFT, "description": "Baseline drift distance: 0.41 exceeds threshold: 0.1"}
     for hour in (9, 10):
-        where = f"monitoring/reports/onwing-{fleet}/hourly-data/2026/11/23/{hour:02d}"
+        where = f"monitoring/reports/onwing-{fleet}/hourly-data/{START + timedelta(hours=hour):%Y/%m/%d/%H}"
         put(deployed, where, json.dumps({"version": 0.0, "violations": [entry]}).encode())
     first, second = handled(deployed, fleet, 2)
 

@@ -33,9 +33,29 @@ def iso(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def window(hour: int) -> str:
-    """The id of the window that began at this hour."""
-    return f"20261123T{hour:02d}0000Z"
+BEGIN = (NOW - timedelta(hours=22)).replace(minute=0, second=0, microsecond=0)
+# Of a champion that serves since before BEGIN, and whose predecessor is still the better guess.
+YOUNG = timedelta(hours=23, minutes=30)
+
+
+def at(hour: float) -> datetime:
+    """So many hours after BEGIN; those of 0 to 21 are over."""
+    return BEGIN + timedelta(hours=hour)
+
+
+def window(hour: float) -> str:
+    """The id of the window that began then."""
+    return f"{at(hour):%Y%m%dT%H%M%SZ}"
+
+
+def start(hour: float) -> str:
+    """When it began, as people are told."""
+    return f"{at(hour):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def theirs(schedule: str, hour: float) -> str:
+    """The folder of a Model Monitor schedule's execution."""
+    return f"onwing-FD001/{schedule}/{at(hour):%Y/%m/%d/%H}"
 
 
 class Fleet:
@@ -88,12 +108,26 @@ class Fleet:
     # --- files ---
 
     def report(
-        self, hour: int, *found: dict[str, Any], severity: str = "moderate", cause: str = "drift", variant: str = "v7"
+        self,
+        hour: float,
+        *found: dict[str, Any],
+        severity: str = "moderate",
+        cause: str = "drift",
+        variant: str = "v7",
+        end: float | None = None,
     ) -> ViolationResult:
-        """Our monitor's file of a window, delivered."""
-        ours = {"severity": severity, "cause": cause, "drift": 1.6, "summary": "s11 reads high", "kind": "data"}
+        """Our monitor's file of a window, delivered; the window has an hour, unless another end is given."""
+        ours: dict[str, Any] = {"severity": severity, "cause": cause, "drift": 1.6, "summary": "s11 reads high"}
+        ours["window"] = {"start": start(hour), "end": start(hour + 1 if end is None else end)}
         content = json.dumps({"violations": found, "onwing": ours}).encode()
         return self.write(f"onwing-FD001/{variant}/{window(hour)}", content)
+
+    def quality(self, hour: float, engines: int | None) -> ViolationResult:
+        """Our file on the truth about so many engines, severe."""
+        metric = {"constraint_check_type": "GreaterThanThreshold", "metric_name": "rmse", "description": "22.1 > 16.0"}
+        ours = {"severity": "severe", "cause": "model", "kind": "quality", "engines": engines}
+        content = json.dumps({"violations": [metric], "onwing": ours}).encode()
+        return self.write(f"onwing-FD001/v7/quality-{window(hour)}", content)
 
     def write(self, folder: str, content: bytes) -> ViolationResult:
         key = f"monitoring/reports/{folder}/constraint_violations.json"
@@ -164,10 +198,10 @@ def test_first_window_warns_and_says_what_since_when_why_and_what_to_do(fleet: F
     for part in (
         "s11: bias +1.1 σ",
         "s11 reads high",
-        "since 2026-11-23T10:00:00Z",
+        f"since {start(10)}",
         "1.60 times its threshold",
         "anything drastic takes 2 windows",
-        f"onwing drift report FD001 --window {window(10)}",
+        f"onwing drift report FD001 --window {window(10)} --variant v7\n",
         f"s3://onwing-bucket/monitoring/reports/onwing-FD001/v7/{window(10)}/report.html",
     ):
         assert part in alert["Message"]
@@ -180,7 +214,7 @@ def test_first_window_warns_and_says_what_since_when_why_and_what_to_do(fleet: F
 
 
 def test_severe_violations_of_a_young_champion_roll_it_back_once(fleet: Fleet) -> None:
-    fleet.serve(age=timedelta(hours=1))
+    fleet.serve(age=YOUNG)
     fleet.report(10, DRIFT, severity="severe")
     second = fleet.report(11, DRIFT, severity="severe")
     third = fleet.report(12, DRIFT, severity="severe")
@@ -199,13 +233,37 @@ def test_severe_violations_of_a_young_champion_roll_it_back_once(fleet: Fleet) -
 
 
 def test_champion_that_was_promoted_again_may_be_rolled_back_again(fleet: Fleet) -> None:
-    fleet.serve(age=timedelta(hours=3))
+    fleet.serve(age=YOUNG)
     for hour in (10, 11):
         fleet.report(hour, DRIFT, severity="severe")
-    fleet.serve(age=timedelta(hours=1))
-    fleet.report(12, DRIFT, severity="severe")
+    assert len(fleet.rollbacks()) == 1
+    fleet.serve(age=NOW - at(12))
 
+    assert [fleet.report(hour, DRIFT, severity="severe").outcome for hour in (12, 13)] == ["alert", "rollback"]
     assert len(fleet.rollbacks()) == 2
+
+
+def test_windows_before_the_variant_became_champion_roll_nothing_back(fleet: Fleet) -> None:
+    fleet.serve(age=NOW - at(11.5))
+    for hour in (9, 10):
+        fleet.report(hour, DRIFT, severity="severe")
+    first = fleet.report(11, DRIFT, severity="severe")  # the first to end while it is champion
+
+    assert (first.outcome, fleet.rollbacks()) == ("alert", [])
+    record = fleet.records()[-1]
+    assert record["consecutive"] == 3
+    assert record["reasons"] == [
+        "window 3 in a row with violations, 2 before v7 became champion; anything drastic takes 2 windows"
+    ]
+    assert fleet.report(12, DRIFT, severity="severe").outcome == "rollback"
+
+
+def test_predecessors_windows_do_not_depend_on_when_the_champion_came(fleet: Fleet) -> None:
+    fleet.serve(age=NOW - at(11.5))
+    for hour in (9, 10):
+        fleet.report(hour, DRIFT, variant="v6")
+
+    assert "before v6" not in " ".join(fleet.records()[-1]["reasons"])
 
 
 def test_persistent_drift_trains_on_new_data(fleet: Fleet) -> None:
@@ -271,7 +329,7 @@ def test_package_that_waits_for_approval_is_named_instead(fleet: Fleet, monkeypa
 
 
 def test_broken_input_leads_to_nothing_but_alerts(fleet: Fleet) -> None:
-    fleet.serve(age=timedelta(hours=1))
+    fleet.serve(age=YOUNG)
     fleet.upload()
     for hour in (10, 11, 12):
         fleet.report(hour, DRIFT, severity="severe", cause="data")
@@ -287,40 +345,132 @@ def test_quality_has_alerts_and_episodes_of_its_own(fleet: Fleet) -> None:
     ours = {"severity": "severe", "cause": "model", "kind": "quality"}
     content = json.dumps({"violations": [metric], "onwing": ours}).encode()
     fleet.write(f"onwing-FD001/v7/quality-{window(10)}", content)
-    fleet.report(10)
-    fleet.write(f"onwing-FD001/v7/quality-{window(11)}", content)
+    fleet.report(11)
+    assert fleet.episode("v7#quality")["consecutive"] == "1"
+
+    [alert] = fleet.stack.alerts()
+    assert alert["MessageAttributes"]["kind"]["Value"] == "model_quality"
+    assert f"onwing drift report FD001 --window quality-{window(10)} --variant v7 --quality\n" in alert["Message"]
+
+
+@pytest.mark.parametrize(
+    ("engines", "consecutive"),
+    [
+        ((20, 20), 1),  # the same truth, uploaded twice
+        ((20, 24), 1),
+        ((20, 25), 2),
+        ((20, 23, 26), 2),
+        ((20, 25, 25, 30), 3),
+        ((20, 12, 20), 1),  # files of truth were deleted, and came back
+        ((None, None), 1),
+        ((None, 20, 24, 25), 2),
+    ],
+)
+def test_quality_windows_count_by_the_engines_that_they_add(
+    fleet: Fleet, engines: tuple[int | None, ...], consecutive: int
+) -> None:
+    fleet.serve(age=YOUNG)
+    for hour, count in enumerate(engines):
+        last = fleet.quality(hour, count)
+
+    assert fleet.episode("v7#quality")["consecutive"] == str(consecutive)
+    assert len(fleet.rollbacks()) == (consecutive > 1)
+    if consecutive == 1:
+        assert last.outcome == "alert"
+        assert "next to no engines that the last one had not" in fleet.records()[-1]["reasons"][0]
+
+
+def test_quality_windows_count_in_their_own_order(fleet: Fleet) -> None:
+    fleet.serve(age=YOUNG)
+    for hour, count in ((12, 30), (10, 20), (11, 22)):
+        fleet.quality(hour, count)
 
     assert fleet.episode("v7#quality")["consecutive"] == "2"
-    assert {kind for kind, _, _ in fleet.alerts()} == {"model_quality"}
+
+
+def test_weeks_between_two_uploads_of_truth_do_not_end_a_row(fleet: Fleet) -> None:
+    fleet.serve(age=timedelta(days=60))
+    fleet.quality(-40 * 24, 20)
+    fleet.quality(10, 25)
+
+    assert fleet.episode("v7#quality")["consecutive"] == "2"
 
 
 def test_model_monitors_files_are_held_against_the_champion(fleet: Fleet) -> None:
-    fleet.serve(age=timedelta(hours=1))
+    fleet.serve(age=YOUNG)
     fleet.upload()
     text = "Baseline drift distance: 0.31 exceeds threshold: 0.1"
     content = json.dumps({"violations": [{**DRIFT, "description": text}]}).encode()
-    outcomes = [fleet.write(f"onwing-FD001/hourly/2026/11/23/{hour}", content).outcome for hour in (10, 11)]
+    outcomes = [fleet.write(theirs("hourly", hour), content).outcome for hour in (10, 11)]
 
     assert outcomes == ["alert", "retrain"]  # its distance says nothing about severity: no rollback
     record = fleet.records()[0]
     assert (record["source"], record["monitor"], record["variant"]) == ("model-monitor", "hourly", "v7")
     assert record["drift"] == pytest.approx(3.1)
-    assert record["report_uri"].endswith("/hourly/2026/11/23/10/constraint_violations.json")
-    assert fleet.episode("v7#hourly")["since"] == "2026-11-23T10:00:00Z"
+    assert record["report_uri"].endswith(f"/{theirs('hourly', 10)}/constraint_violations.json")
+    assert fleet.episode("v7#hourly")["since"] == start(10)
 
 
 def test_model_monitors_windows_are_in_a_row_for_a_day_at_most(fleet: Fleet) -> None:
     fleet.serve()
     content = json.dumps({"violations": [DRIFT]}).encode()
-    for day, hour in ((20, 10), (21, 11), (22, 13)):
-        fleet.write(f"onwing-FD001/daily/2026/11/{day}/{hour}", content)
+    for hour in (-60, -35, -9):
+        fleet.write(theirs("daily", hour), content)
 
     assert [record["consecutive"] for record in fleet.records()] == [1, 2, 1]
-    assert fleet.episode("v7#daily")["since"] == "2026-11-22T13:00:00Z"
+    assert fleet.episode("v7#daily")["since"] == start(-9)
+
+
+def test_row_of_windows_ends_where_a_day_was_not_judged(fleet: Fleet) -> None:
+    fleet.serve()
+    fleet.upload()
+    for hour, end in ((-90, -80), (-56, -30)):  # a day between them, and one of a day and two hours
+        fleet.report(hour, DRIFT, end=end)
+    assert fleet.episode()["consecutive"] == "2"
+    assert len(fleet.trainings()) == 1
+    fleet.report(-5.9, DRIFT, end=-5)  # a little more
+
+    assert (fleet.episode()["consecutive"], fleet.episode()["since"]) == ("1", start(-5.9))
+    assert fleet.records()[-1]["reasons"] == ["window 1 in a row with violations; anything drastic takes 2 windows"]
+
+
+def test_long_ago_is_not_in_a_row(fleet: Fleet) -> None:
+    fleet.serve(age=YOUNG)
+    for hour in (-53 * 24, 10):
+        fleet.report(hour, DRIFT, severity="severe")
+
+    assert fleet.rollbacks() == []
+
+
+@pytest.mark.parametrize("folder", ["by-hand", "by-hand/2026/13/99/10", "by-hand/9999/12/31/23"])
+def test_window_without_a_date_has_its_place_where_its_file_came(fleet: Fleet, folder: str) -> None:
+    fleet.serve()
+    fleet.upload()
+    fleet.write(f"onwing-FD001/{folder}", b'{"violations": []}')
+    found = json.dumps({"violations": [DRIFT]}).encode()
+    outcomes = [fleet.write(theirs("by-hand", hour), found).outcome for hour in (24, 25)]
+
+    assert outcomes == ["alert", "retrain"]
+    assert not any(record["late"] for record in fleet.records())
+    assert fleet.write(f"onwing-FD001/{folder}", found).outcome == "alert"  # it came before both
+    assert fleet.episode("v7#by-hand")["consecutive"] == "3"
+
+
+def test_undated_window_of_quality_has_its_place_too(fleet: Fleet) -> None:
+    fleet.serve()
+    fleet.write("onwing-FD001/v7/quality-20261399T100000Z", b'{"violations": []}')
+    for hour in (10, 24):
+        fleet.quality(hour, 20)
+
+    assert {record["window"]["id"]: record["late"] for record in fleet.records()} == {
+        "quality-20261399T100000Z": False,
+        f"quality-{window(10)}": True,
+        f"quality-{window(24)}": False,
+    }
 
 
 def test_other_variants_violations_are_told_only(fleet: Fleet) -> None:
-    fleet.serve(age=timedelta(hours=1))
+    fleet.serve(age=YOUNG)
     for hour in (10, 11):
         fleet.report(hour, DRIFT, severity="severe", variant="v8")
 
@@ -369,7 +519,7 @@ def test_windows_are_counted_in_their_own_order(fleet: Fleet, order: tuple[int, 
     for hour in order:
         fleet.report(hour, DRIFT)
 
-    assert (fleet.episode()["consecutive"], fleet.episode()["since"]) == ("3", "2026-11-23T10:00:00Z")
+    assert (fleet.episode()["consecutive"], fleet.episode()["since"]) == ("3", start(10))
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -382,7 +532,7 @@ def test_window_without_violations_ends_the_row_whenever_it_comes(fleet: Fleet, 
     if late:
         fleet.report(11)
 
-    assert (fleet.episode()["consecutive"], fleet.episode()["since"]) == ("1", "2026-11-23T12:00:00Z")
+    assert (fleet.episode()["consecutive"], fleet.episode()["since"]) == ("1", start(12))
 
 
 def test_end_of_an_episode_is_told_and_a_late_window_does_not_open_it_again(fleet: Fleet) -> None:
@@ -404,6 +554,45 @@ def test_end_of_an_episode_is_told_and_a_late_window_does_not_open_it_again(flee
     assert fleet.episode()["consecutive"] == "0"
     assert fleet.report(13).outcome == "none"
     assert fleet.alerts() == []
+
+
+def test_records_of_windows_without_violations_expire_but_for_the_end_of_an_episode(fleet: Fleet) -> None:
+    fleet.serve()
+    fleet.report(8)
+    fleet.report(9, DRIFT)
+    for hour in (10, 11):
+        fleet.report(hour)
+
+    items = {name.split("#")[1]: item for name, item in fleet.items("VIOLATION#").items()}
+    expiring = {name: int(item["expires_at"]) for name, item in items.items() if "expires_at" in item}
+    assert expiring.keys() == {window(8), window(11)}
+    in_30_days = (NOW + timedelta(days=30)).timestamp()
+    assert all(in_30_days <= each <= in_30_days + 600 for each in expiring.values())
+    before = fleet.items("")
+    assert [fleet.deliver(number).outcome for number in range(4)] == ["already"] * 4
+    assert fleet.items("") == before
+    key, version_id = fleet.events[-1]
+    assert is_handled(fleet.stack.settings, key, version_id)
+
+
+def test_record_of_the_end_of_an_episode_stays_though_its_delivery_died(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.serve()
+    fleet.report(9, DRIFT)
+    save = violation_records.Held.save
+
+    def dies(self: violation_records.Held, state: str, **named: Any) -> None:
+        assert state != violation_records.DONE
+        save(self, state, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(violation_records.Held, "save", dies)
+        with pytest.raises(AssertionError):
+            fleet.report(10)
+
+    assert fleet.deliver(-1).outcome == "none"
+    assert not any("expires_at" in item for item in fleet.items("VIOLATION#").values())
 
 
 def test_people_are_told_again_only_of_what_is_new_and_once_a_day(fleet: Fleet) -> None:
@@ -428,17 +617,15 @@ def test_people_are_told_again_only_of_what_is_new_and_once_a_day(fleet: Fleet) 
 
 def test_long_episode_keeps_its_beginning_though_windows_are_forgotten(fleet: Fleet) -> None:
     fleet.serve(predecessor=False)
-    begin = datetime(2026, 1, 1, tzinfo=UTC)
     for hour in range(2 * violation_records.WINDOWS_KEPT + 5):
-        at = begin + timedelta(hours=hour)
         episode = violation_records.add_window(
-            fleet.stack.settings.table_name, "FD001", "v7", at.strftime("%Y%m%dT%H%M%SZ"), ok=False
+            fleet.stack.settings.table_name, "FD001", "v7", window(hour - 1000), violation_records.Ended(ok=False)
         )
         if hour % 50 == 0 or len(episode.windows) < 3:
             violation_records.describe_episode(episode, "warning")
     violation_records.describe_episode(episode, "critical")
 
-    assert fleet.episode()["since"] == "2026-01-01T00:00:00Z"
+    assert fleet.episode()["since"] == start(-1000)
     assert len(episode.windows) <= 2 * violation_records.WINDOWS_KEPT
     assert int(fleet.episode()["consecutive"]) >= violation_records.WINDOWS_KEPT
 
@@ -527,7 +714,7 @@ def test_delivery_that_died_is_carried_on_by_the_next(
 
 
 def test_rollback_that_died_is_carried_on_under_the_same_name(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    fleet.serve(age=timedelta(hours=1))
+    fleet.serve(age=YOUNG)
     fleet.report(10, DRIFT, severity="severe")
     with monkeypatch.context() as patch:
         patch.setattr(violation_records, "note_execution", lambda *_: 1 / 0)
@@ -578,8 +765,7 @@ def test_storm_of_violations_trains_once_and_records_each(fleet: Fleet) -> None:
     fleet.upload()
     content = json.dumps({"violations": [DRIFT]}).encode()
     for hour in range(48):
-        at = datetime(2026, 11, 20, tzinfo=UTC) + timedelta(hours=hour)
-        key = f"monitoring/reports/onwing-FD001/v7/{at:%Y%m%dT%H%M%SZ}/constraint_violations.json"
+        key = f"monitoring/reports/onwing-FD001/v7/{window(hour - 48)}/constraint_violations.json"
         put = fleet.stack.s3.put_object(Bucket="onwing-bucket", Key=key, Body=content)
         fleet.events.append((key, put["VersionId"]))
     with ThreadPoolExecutor(8) as pool:
@@ -594,7 +780,7 @@ def test_storm_of_violations_trains_once_and_records_each(fleet: Fleet) -> None:
 
 @pytest.mark.usefixtures("atomic_requests")
 def test_storm_of_severe_violations_rolls_back_once(fleet: Fleet) -> None:
-    fleet.serve(age=timedelta(hours=1))
+    fleet.serve(age=YOUNG)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda hour: fleet.report(hour, DRIFT, severity="severe"), range(16)))
 

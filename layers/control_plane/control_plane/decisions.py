@@ -51,6 +51,8 @@ class Evidence:
     severity: Severity
     cause: Cause | None
     consecutive: int
+    earlier: int = 0  # of those, the ones that had ended when the variant became champion
+    is_known: bool = False  # the window judges what the last one in a row did, and next to nothing new
     newer_ok: str = ""  # a later window without violations: the file came late
 
 
@@ -104,9 +106,8 @@ def ground_guards(evidence: Evidence, policy: ViolationSettings) -> list[Guard]:
         ),
         Guard(
             guard="persistence",
-            passed=evidence.consecutive >= policy.violation_windows,
-            message=f"window {evidence.consecutive} in a row with violations; anything drastic takes "
-            f"{policy.violation_windows} {windows}",
+            passed=evidence.consecutive - evidence.earlier >= policy.violation_windows,
+            message=f"{_in_a_row(evidence)}; anything drastic takes {policy.violation_windows} {windows}",
         ),
     ]
 
@@ -211,6 +212,13 @@ def conclude(
         if its
     ]
     return Decision(action="alert", level=level, reasons=reasons, guards=guards)
+
+
+def _in_a_row(evidence: Evidence) -> str:
+    row = f"window {evidence.consecutive} in a row with violations"
+    if evidence.is_known:
+        row = f"still {row}: it compares next to no engines that the last one had not"
+    return f"{row}, {evidence.earlier} before {evidence.variant} became champion" if evidence.earlier else row
 
 
 def _champion(evidence: Evidence, serving: Serving) -> Guard:

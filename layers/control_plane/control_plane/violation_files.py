@@ -14,12 +14,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
-from control_plane import clients
+from control_plane import clients, moments
 
 Source = Literal["onwing", "model-monitor"]
 Severity = Literal["none", "moderate", "severe"]
@@ -31,8 +31,13 @@ MAX_BYTES = 8 << 20  # Model Monitor's entries have some 250 bytes: this is a fi
 KEPT = 100  # violations that a record holds, in at most KEPT_BYTES; the file has them all
 KEPT_BYTES = 100_000  # an item of DynamoDB holds 400 KB
 TEXT_LIMIT = 500  # characters of a text in a record
+FEATURE_LIMIT = 100  # characters of a feature's name in a list of them
 NO_WINDOW = "unknown"
 NAME_LIMIT = 63  # characters of a schedule's name; any folder may stand where one is expected
+AFFECTED_KEPT, AFFECTED_LIMIT = 5, 40  # engines and regimes that are named, and characters of each
+MOST_ENGINES = 10**9  # no report has compared more
+WINDOW_TIME, QUALITY = "%Y%m%dT%H%M%SZ", "quality-"
+CLOCKS_APART = timedelta(days=1)  # in another time zone, say
 
 FLEET = re.compile(r"[A-Za-z0-9]{1,10}")
 OURS = re.compile(r"([^/]+)/(v[0-9]+)/((?:quality-)?[0-9]{8}T[0-9]{6}Z)/" + re.escape(FILE))
@@ -87,12 +92,22 @@ class Place:
     @property
     def is_quality(self) -> bool:
         """Whether it is about our figures of model quality, not about traffic."""
-        return self.source == "onwing" and self.window.startswith("quality-")
+        return self.source == "onwing" and self.window.startswith(QUALITY)
 
     @property
     def started_at(self) -> str:
         """When the window began, ISO-8601; empty if that is not known."""
         return start_of(self.window)
+
+    def order(self, written_at: datetime) -> str:
+        """The id that gives the window its place among others: its own, if it says when the window began.
+
+        Else it is that of a window which began when the file came. No window begins later than that.
+        """
+        start = moments.parse(self.started_at)
+        if start is not None and start <= written_at + CLOCKS_APART:
+            return self.window
+        return f"{QUALITY if self.is_quality else ''}{written_at:{WINDOW_TIME}}"
 
     @property
     def folder(self) -> str:
@@ -102,7 +117,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a file says."""
+    """What a file says, fit for records and messages whatever it holds: nothing of its shape is certain."""
 
     violations: list[Any]  # as they stand in the file, long texts cut; at most KEPT
     count: int
@@ -110,12 +125,13 @@ class Findings:
     severity: Severity
     cause: Cause | None  # None: a kind of check that is not known
     drift: float | None  # largest ratio of a statistic to its threshold
-    details: Mapping[str, Any] = field(default_factory=dict)  # `onwing`, as it stands
-
-    def text(self, name: str) -> str:
-        """A text of `onwing`; empty if there is none."""
-        value = self.details.get(name)
-        return _clean(value) if isinstance(value, str) else ""
+    # What our own report says besides, under `onwing`:
+    summary: str = ""
+    what_to_do: str = ""
+    simulated: bool = False
+    engines: int | None = None  # how many were compared
+    end: str = ""  # of the window, ISO-8601 in UTC
+    affected: Mapping[str, list[str]] = field(default_factory=dict)  # the worst of "engines" and of "regimes"
 
 
 def locate(project: str, key: str) -> Place:
@@ -142,14 +158,14 @@ def digest(text: str) -> str:
 def start_of(window: str) -> str:
     """When a window of this id began, ISO-8601; empty if its id does not say."""
     try:
-        start = datetime.strptime(window.removeprefix("quality-"), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        start = datetime.strptime(window.removeprefix(QUALITY), WINDOW_TIME).replace(tzinfo=UTC)
     except ValueError:
         return ""
     return start.isoformat().replace("+00:00", "Z")
 
 
-def read(bucket: str, key: str, version_id: str) -> Findings:
-    """Read one version of a file.
+def read(bucket: str, key: str, version_id: str) -> tuple[Findings, datetime]:
+    """Read one version of a file: what it says, and when it came.
 
     Raises UnreadableError if it is empty, malformed, larger than MAX_BYTES or no longer there. AWS errors that say
     nothing about the file are raised as they are.
@@ -164,7 +180,7 @@ def read(bucket: str, key: str, version_id: str) -> Findings:
         response["Body"].close()
         raise UnreadableError(f"has {size} bytes, more than the {MAX_BYTES} that are read")
     with response["Body"] as body:
-        return parse(body.read())
+        return parse(body.read()), response["LastModified"].astimezone(UTC)
 
 
 def parse(content: bytes) -> Findings:
@@ -196,11 +212,16 @@ def _understand(found: list[Any], details: dict[str, Any]) -> Findings:
     return Findings(
         violations=_keep(found),
         count=len(found),
-        features=list(dict.fromkeys(name for each in found if (name := name_of(each))))[:KEPT],
+        features=list(dict.fromkeys(name[:FEATURE_LIMIT] for each in found if (name := name_of(each))))[:KEPT],
         severity=severity,
         cause=cause,
         drift=_number(details.get("drift")) or _largest_ratio(found),
-        details=details,
+        summary=_text(details.get("summary")),
+        what_to_do=_text(details.get("what_to_do")),
+        simulated=details.get("simulated") is True,
+        engines=_count(details.get("engines")),
+        end=_end(details.get("window")),
+        affected={"engines": _worst(details, "engines", "unit"), "regimes": _worst(details, "regimes", "regime")},
     )
 
 
@@ -234,8 +255,8 @@ def _largest_ratio(found: list[Any]) -> float | None:
     for each in found:
         if isinstance(each, dict) and (match := DISTANCE.search(str(each.get("description")))):
             distance, threshold = (_number(text.rstrip(".")) for text in match.groups())
-            if distance is not None and threshold:
-                ratios.append(distance / threshold)
+            if distance is not None and threshold and (ratio := _number(distance / threshold)) is not None:
+                ratios.append(ratio)
     return max(ratios, default=None)
 
 
@@ -244,9 +265,32 @@ def _number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # JSON has whole numbers of any length
         return None
     return number if math.isfinite(number) else None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_ENGINES else None
+
+
+def _text(value: Any) -> str:
+    return _clean(value) if isinstance(value, str) else ""
+
+
+def _end(window: Any) -> str:
+    try:
+        end = moments.parse(window.get("end") if isinstance(window, dict) else None)
+        return f"{end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if end else ""
+    except OverflowError:  # no time in UTC: the first or last hours of the calendar
+        return ""
+
+
+def _worst(details: Mapping[str, Any], part: str, name: str) -> list[str]:
+    affected = details.get("affected")
+    listed = affected.get(part) if isinstance(affected, dict) else None
+    named = [each for each in listed if isinstance(each, dict) and name in each] if isinstance(listed, list) else []
+    return [_clean(str(each[name]))[:AFFECTED_LIMIT] for each in named[:AFFECTED_KEPT]]
 
 
 def _cut(entry: Any) -> Any:
@@ -259,11 +303,14 @@ def _cut(entry: Any) -> Any:
 def _cut_text(value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int | float) and math.isfinite(value) and abs(value) < 1e300:
+    if isinstance(value, int | float) and abs(value) < 1e300:  # which is false for NaN, too
         return value
     return _clean(value if isinstance(value, str) else json.dumps(value))
 
 
 def _clean(text: str) -> str:
-    """A text that is not too long and has no lone surrogates, which JSON may hold but UTF-8 may not."""
-    return text[:TEXT_LIMIT].encode("utf-8", "replace").decode()
+    """A text of one line that is not too long and that every reader can show.
+
+    JSON may hold lone surrogates, which UTF-8 may not, and control characters, which terminals act upon.
+    """
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text[:TEXT_LIMIT])

@@ -54,10 +54,10 @@ def message(account: Account) -> str:
     lines = [
         f"Fleet {place.fleet}, model {account.variant} at {place.endpoint}: {_what(account)}, {windows}{since}.",
         "",
-        *([findings.text("summary")] if findings.text("summary") else []),
+        *([findings.summary] if findings.summary else []),
         *_listed(findings),
         *_affected(findings),
-        *(["The data is SIMULATED."] if findings.details.get("simulated") is True else []),
+        *(["The data is SIMULATED."] if findings.simulated else []),
         "",
         f"Severity: {findings.severity}"
         + (
@@ -88,7 +88,7 @@ def what_to_do(account: Account) -> str:
             f"onwing models --fleet {fleet}"
         )
     if account.findings.cause == "data":
-        advice = account.findings.text("what_to_do") or "correct what sends the data: its columns, units and sensors."
+        advice = account.findings.what_to_do or "correct what sends the data: its columns, units and sensors."
         return f"{advice} Until then the answers of every model are worth little."
     if decision.missed("persistence"):
         return "nothing yet; look at the report. If the next window is no better, more is done."
@@ -103,7 +103,7 @@ def what_to_do(account: Account) -> str:
         )
     if decision.missed("retrain_allowed") or decision.missed("cooldown"):
         return f"decide whether to train now: onwing train --fleet {fleet}"
-    return account.findings.text("what_to_do") or "look at the report and decide."
+    return account.findings.what_to_do or "look at the report and decide."
 
 
 def over(bucket: str, place: Place, variant: str) -> tuple[str, str]:
@@ -123,14 +123,16 @@ def unreadable(bucket: str, place: Place, version_id: str, problem: str) -> tupl
         f"{place.fleet or place.endpoint}: a report of violations cannot be used",
         f"The report of violations of {who} {problem}. So it is not known whether there was drift in that window; this "
         f"is not a window without violations.\n\nFile: s3://{bucket}/{place.key}\nVersion: {version_id}\n"
-        f"To do: look at the monitoring job that wrote it, then run it again: onwing drift run {place.fleet}".rstrip(),
+        "To do: look at the monitoring job that wrote it. The window is not judged again, the next one is.",
     )
 
 
 def look_command(place: Place) -> str:
     """The command that shows the report."""
     if place.source == "onwing":
-        return f"onwing drift report {place.fleet} --window {place.window}"
+        # The variant is always named: another one may be the champion by the time that somebody looks.
+        quality = " --quality" if place.is_quality else ""
+        return f"onwing drift report {place.fleet} --window {place.window} --variant {place.monitor}{quality}"
     return f"onwing drift status {place.fleet}"
 
 
@@ -171,15 +173,7 @@ def _line(violation: Any) -> str:
 
 
 def _affected(findings: Findings) -> list[str]:
-    """Who is affected, as far as the report says; it is somebody else's JSON, so nothing of its shape is certain."""
-    affected = findings.details.get("affected")
-    if not isinstance(affected, dict):
-        return []
-    lines = []
-    for label, part, name in (("Engines", "engines", "unit"), ("Regimes", "regimes", "regime")):
-        listed = affected.get(part)
-        listed = listed if isinstance(listed, list) else []
-        names = [str(each[name])[:40] for each in listed if isinstance(each, dict) and name in each]
-        if names:
-            lines.append(f"{label} most affected: {', '.join(names[:SHOWN])}")
-    return lines
+    """Who is affected, as far as the report says."""
+    return [
+        f"{part.capitalize()} most affected: {', '.join(names)}" for part, names in findings.affected.items() if names
+    ]

@@ -4,7 +4,8 @@ A file's record is written before anything is done about it. Whoever handles the
 at a time, so that deliveries of one event at the same moment act once, and what a crash left is carried on.
 
 An episode holds which windows of one monitor had violations, so that it does not matter in which order they come: the
-windows in a row are counted anew each time. An episode without any (consecutive = 0) is closed.
+windows in a row are counted anew each time. An episode without any (consecutive = 0) is closed. Windows that could not
+be judged leave no file, so only time tells that some of them lie between two others (GAP).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from control_plane import clients
+from control_plane import clients, moments
 from control_plane.datasets import fleet_key
 from control_plane.violation_files import Place, digest, start_of
 
@@ -23,6 +24,16 @@ LEASE_SECONDS = 15.0
 POLL_SECONDS = 0.25
 OPEN, DECIDED, DONE = "open", "decided", "done"
 WINDOWS_KEPT = 200  # of an episode: more than a week of hours
+# At most this lies between the end of one window with violations and the start of the next in the same row: the default
+# of MonitoringMaxWindowSeconds, a full window without a verdict.
+GAP = timedelta(hours=24)
+# Of a window whose end is not known: those of Model Monitor's schedules have an hour at least.
+SHORTEST_WINDOW = timedelta(hours=1)
+# Quality is judged over all ground truth so far: what it finds is new evidence with so many engines more, the fewest
+# that are judged at all. The same upload twice is none.
+NEW_ENGINES = 5
+# Of windows without violations there are hundreds a month, and no event is delivered again so much later.
+OK_RECORD_KEPT = timedelta(days=30)
 NAMES = {"#state": "state", "#record": "record", "#last": "last", "#windows": "windows", "#level": "level"}
 
 Key = dict[str, dict[str, str]]
@@ -51,11 +62,18 @@ class Held:
         """What claims of actions and of alerts name as their origin."""
         return self.key["sk"]["S"]
 
-    def save(self, state: str) -> None:
-        """Write down how far it is; raises TakenOverError."""
+    def save(self, state: str, *, kept: timedelta | None = None) -> None:
+        """Write down how far it is; raises TakenOverError.
+
+        Args:
+            kept: When the table may forget it; None: never.
+        """
         self.state = state
         values = {":state": {"S": state}, ":record": {"S": json.dumps(self.record)}, ":mine": {"N": self.claimed_at}}
         change = "SET #state = :state, #record = :record"
+        if kept is not None:
+            values[":expires_at"] = {"N": str(int(time.time() + kept.total_seconds()))}
+            change += ", expires_at = :expires_at"
         if _update(self.table, self.key, change, values, condition="claimed_at = :mine") is None:
             raise TakenOverError(self.name)
 
@@ -92,7 +110,8 @@ def hold(table: str, key: Key, record: dict[str, Any]) -> Held:
     while True:
         found = _get(table, key)
         state, seen = found["state"]["S"], found["claimed_at"]["N"]
-        held = Held(table, key, state, json.loads(found["record"]["S"]), repr(time.time()))
+        # One of a former release has less in it.
+        held = Held(table, key, state, record | json.loads(found["record"]["S"]), repr(time.time()))
         if state == DONE:
             return held
         if float(seen) + LEASE_SECONDS <= time.time():
@@ -106,34 +125,79 @@ def hold(table: str, key: Key, record: dict[str, Any]) -> Held:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """How one window ended."""
+
+    ok: bool
+    end: str = ""  # ISO-8601, UTC; empty if that is not known
+    engines: int | None = None  # that were compared
+
+    @classmethod
+    def of(cls, text: str) -> Ended:
+        """From what an episode's item has."""
+        outcome, end, engines = [*text.split(), "-", "-"][:3]
+        return cls(outcome == "ok", end.strip("-"), None if engines == "-" else int(engines))
+
+    def __str__(self) -> str:
+        outcome, engines = "ok" if self.ok else "violations", "-" if self.engines is None else str(self.engines)
+        return f"{outcome} {self.end or '-'} {engines}"
+
+
+@dataclass(frozen=True)
 class Episode:
     """The windows of one monitor, as they were after one of them was added."""
 
     table: str
     key: Key
-    windows: dict[str, str]  # id → violations or ok
+    windows: dict[str, Ended]  # by id, which says when it began, or came
     alerted: str  # JSON of the last alert; empty if people know of nothing
     since: str  # as written before
     revision: int  # counts the windows that were added
-    gap: timedelta | None  # windows further apart are not in a row
+    is_cumulative: bool  # each window judges anew what those before it did, and what has come since
 
     def streak(self, window: str) -> list[str]:
-        """The windows in a row with violations that this one is in, oldest first; none if it is ok."""
+        """The windows in a row with violations that this one is in, oldest first; none if it is ok.
+
+        Of cumulative windows only those with NEW_ENGINES more than the last one that counts: this one may be missing.
+        """
         rows: list[list[str]] = [[]]
         for each in sorted(self.windows):
-            if self.windows[each] == "ok" or (rows[-1] and self._is_apart(rows[-1][-1], each)):
+            if self.windows[each].ok or (rows[-1] and self._is_apart(rows[-1][-1], each)):
                 rows.append([])
-            if self.windows[each] != "ok":
+            if not self.windows[each].ok:
                 rows[-1].append(each)
-        return next((row for row in rows if window in row), [])
+        row = next((row for row in rows if window in row), [])
+        return self._with_new_engines(row) if self.is_cumulative else row
 
     def _is_apart(self, before: str, after: str) -> bool:
-        starts = [datetime.fromisoformat(start) for start in (start_of(before), start_of(after)) if start]
-        return self.gap is not None and len(starts) == 2 and starts[1] - starts[0] > self.gap
+        """Whether too much lies between two windows. Cumulative ones leave nothing out."""
+        return not self.is_cumulative and datetime.fromisoformat(start_of(after)) - self.end_of(before) > GAP
+
+    def _with_new_engines(self, row: list[str]) -> list[str]:
+        counted, known = row[:1], self.windows[row[0]].engines if row else None
+        for each in row[1:]:
+            engines = self.windows[each].engines
+            if known is not None and engines is not None and engines >= known + NEW_ENGINES:
+                counted.append(each)
+                known = engines
+            elif known is None:
+                known = engines
+        return counted
+
+    def end_of(self, window: str) -> datetime:
+        """When a window ended, at the earliest."""
+        start = datetime.fromisoformat(start_of(window))
+        least = start if self.is_cumulative else start + SHORTEST_WINDOW  # their ids say when they ended
+        return max(start, moments.parse(self.windows[window].end) or least)
 
     def newer_ok(self, window: str) -> str:
         """The first window after this one that is without violations; empty if there is none."""
-        return next((each for each in sorted(self.windows) if each > window and self.windows[each] == "ok"), "")
+        return next((each for each in sorted(self.windows) if each > window and self.windows[each].ok), "")
+
+    def ends_a_row(self, window: str) -> bool:
+        """Whether this window is without violations, and the one before it is not."""
+        before = max((each for each in self.windows if each < window), default=None)
+        return before is not None and self.windows[window].ok and not self.windows[before].ok
 
     def since_of(self, streak: list[str]) -> str:
         """When a row of windows began. Of a long one the oldest windows are forgotten, but not when it began."""
@@ -142,23 +206,25 @@ class Episode:
         return self.since if is_cut and self.since and self.since < begins else begins
 
 
-def add_window(table: str, fleet: str, stream: str, window: str, *, ok: bool, gap: timedelta | None = None) -> Episode:
+def add_window(
+    table: str, fleet: str, stream: str, window: str, ended: Ended, *, is_cumulative: bool = False
+) -> Episode:
     """Write down how one window ended; one write, so that many at once need not wait for each other.
 
-    `gap` is for a monitor that may be silent about windows without violations.
+    `window` is an id that has a time.
     """
     key = {"pk": {"S": fleet_key(fleet)}, "sk": {"S": f"EPISODE#{stream}"}}
     names = {"#window": window}
-    values = {":outcome": {"S": "ok" if ok else "violations"}, ":one": {"N": "1"}}
+    values = {":outcome": {"S": str(ended)}, ":one": {"N": "1"}}
     change, condition = "SET #windows.#window = :outcome ADD revision :one", "attribute_exists(#windows)"
     item = _update(table, key, change, values, condition=condition, names=names)
     if item is None:
         _update(table, key, "SET #windows = if_not_exists(#windows, :none)", {":none": {"M": {}}})
         item = _update(table, key, change, values, condition=condition, names=names)
     assert item is not None  # nothing removes the map
-    windows = {name: value["S"] for name, value in item["windows"]["M"].items()}
+    windows = {name: Ended.of(value["S"]) for name, value in item["windows"]["M"].items() if start_of(name)}
     alerted, since = (item.get(name, {}).get("S", "") for name in ("alerted", "since"))
-    episode = Episode(table, key, windows, alerted, since, int(item["revision"]["N"]), gap)
+    episode = Episode(table, key, windows, alerted, since, int(item["revision"]["N"]), is_cumulative)
     if len(windows) > 2 * WINDOWS_KEPT:
         oldest = {f"#w{n}": name for n, name in enumerate(sorted(windows)[: WINDOWS_KEPT // 2])}
         _update(table, key, f"REMOVE {', '.join(f'#windows.{alias}' for alias in oldest)}", {}, names=oldest)

@@ -33,12 +33,10 @@ from control_plane.errors import DatasetNotFoundError, ViolationError
 from control_plane.settings import DeploymentSettings, Settings, ViolationSettings
 from control_plane.violation_files import Findings, Place, UnreadableError
 from control_plane.violation_messages import Account
-from control_plane.violation_records import DECIDED, DONE, OPEN, Episode, Held, TakenOverError
+from control_plane.violation_records import DECIDED, DONE, OPEN, Ended, Episode, Held, TakenOverError
 
 ATTEMPTS = 5  # at a decision that somebody else was faster to carry out
 REPEAT_ALERT = timedelta(days=1)
-# Model Monitor's schedules are hourly to daily, and whether it writes a file when it finds nothing is not documented.
-MODEL_MONITORS_GAP = timedelta(hours=25)
 LEVELS = ("warning", "critical")
 FEATURES_TOLD = 200
 
@@ -100,25 +98,35 @@ def _look(own: Handling, place: Place, held: Held) -> str:
     if not place.fleet:
         return f"belongs to no fleet of project {own.stack.project_name}"
     try:
-        findings = violation_files.read(own.stack.bucket_name, place.key, held.record["version_id"])
+        findings, written_at = violation_files.read(own.stack.bucket_name, place.key, held.record["version_id"])
     except UnreadableError as error:
         return str(error)
-    _decide(own, place, held, findings)
+    _decide(own, place, held, findings, place.order(written_at))
     return ""
 
 
-def _decide(own: Handling, place: Place, held: Held, findings: Findings) -> None:
-    """Decide by what is known now, and write it down."""
+def _decide(own: Handling, place: Place, held: Held, findings: Findings, order: str) -> None:
+    """Decide by what is known now, and write it down; `order`: the window's id in the episode."""
     serving = _read_serving(own.stack.table_name, place.fleet)
     # Model Monitor watches the whole endpoint: what it finds is held against the champion.
     variant = place.variant or serving.variant or place.monitor
     stream = variant if place.source == "onwing" else f"{variant}#{place.monitor}"
     stream += "#quality" if place.is_quality else ""
-    episode = held.episode = _episode(own, place, {"stream": stream, "count": findings.count})
-    streak = episode.streak(place.window)
+    window = held.record["window"] | {"end": findings.end}
+    seen = {"stream": stream, "order": order, "count": findings.count, "engines": findings.engines, "window": window}
+    held.record |= seen
+    episode = held.episode = _episode(own, place, held.record)
+    streak = episode.streak(order)
     ok = Decision(action="none", level=None, reasons=["the window is without violations"], guards=[])
+    since = serving.since if variant == serving.variant else None
     evidence = Evidence(
-        variant, findings.severity, findings.cause, len(streak), newer_ok=episode.newer_ok(place.window)
+        variant,
+        findings.severity,
+        findings.cause,
+        len(streak),
+        earlier=sum(episode.end_of(each) <= since for each in streak) if since else 0,
+        is_known=order not in streak,
+        newer_ok=episode.newer_ok(order),
     )
     decision, known = _weigh(own, place, evidence, serving) if findings.count else (ok, None)
     account = Account(
@@ -132,7 +140,7 @@ def _decide(own: Handling, place: Place, held: Held, findings: Findings) -> None
         serving=serving,
         training=known,
     )
-    held.record |= _decided(account, stream, late=bool(evidence.newer_ok))
+    held.record |= _decided(account, late=bool(evidence.newer_ok))
     held.save(DECIDED)
 
 
@@ -237,7 +245,8 @@ def _carry_out(own: Handling, place: Place, held: Held) -> ViolationResult:
         _tell_over(own, place, held, episode)
     else:
         _tell(own, place, held, episode)
-    held.save(DONE)
+    is_nothing = held.record["count"] == 0 and not episode.ends_a_row(held.record["order"])
+    held.save(DONE, kept=violation_records.OK_RECORD_KEPT if is_nothing else None)
     return _result(held, held.record["decision"])
 
 
@@ -326,7 +335,7 @@ def _is_news(told: dict[str, Any], record: dict[str, Any], now: datetime) -> boo
 
 def _tell_over(own: Handling, place: Place, held: Held, episode: Episode) -> None:
     """Tell people who were told of an episode that it is over."""
-    if place.window == max(episode.windows) and episode.alerted:
+    if held.record["order"] == max(episode.windows) and episode.alerted:
         subject, message = violation_messages.over(own.stack.bucket_name, place, held.record["variant"])
         alerts.publish(
             own.stack, kind=held.record["kind"], severity="info", fleet=place.fleet, subject=subject, message=message
@@ -368,11 +377,13 @@ def _first_record(own: Handling, place: Place, version_id: str) -> dict[str, Any
         "monitor": place.monitor,
         "variant": place.variant or place.monitor,
         "window": {"id": place.window, "start": place.started_at, "end": ""},
+        "order": place.window,
         "severity": None,
         "cause": None,
         "drift": None,
         "violations": [],
         "count": 0,
+        "engines": None,
         "features": [],
         "decision": "none",
         "reasons": [],
@@ -392,24 +403,19 @@ def _first_record(own: Handling, place: Place, version_id: str) -> dict[str, Any
     }
 
 
-def _decided(account: Account, stream: str, *, late: bool) -> dict[str, Any]:
+def _decided(account: Account, *, late: bool) -> dict[str, Any]:
     """What the decision adds to a file's record."""
     findings, decision, serving = account.findings, account.decision, account.serving
-    window = findings.details.get("window")
-    end = window.get("end") if isinstance(window, dict) else ""
     targets = {
         "rollback": {"version": serving.version, "since": serving.promoted_at},
         "retrain": {"dataset_version": account.training.newest if account.training else None},
     }
     return {
         "variant": account.variant,
-        "stream": stream,
-        "window": {"id": account.place.window, "start": account.place.started_at, "end": str(end or "")[:40]},
         "severity": findings.severity,
         "cause": findings.cause,
         "drift": findings.drift,
         "violations": findings.violations,
-        "count": findings.count,
         "features": findings.features,
         "decision": decision.action,
         "reasons": decision.reasons,
@@ -428,9 +434,10 @@ def _decided(account: Account, stream: str, *, late: bool) -> dict[str, Any]:
 
 def _episode(own: Handling, place: Place, record: dict[str, Any]) -> Episode:
     """The monitor's episode with this window in it, however often it is added."""
-    table, ok = own.stack.table_name, record["count"] == 0
-    gap = MODEL_MONITORS_GAP if place.source == "model-monitor" else None
-    return violation_records.add_window(table, place.fleet, record["stream"], place.window, ok=ok, gap=gap)
+    ended = Ended(record["count"] == 0, record["window"]["end"], record["engines"])
+    return violation_records.add_window(
+        own.stack.table_name, place.fleet, record["stream"], record["order"], ended, is_cumulative=place.is_quality
+    )
 
 
 def _result(held: Held, outcome: Any) -> ViolationResult:
