@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-BENCHMARKS = ("cmapss", "turbofan", "serving", "localcloud", "quality", "drift", "evidently")
+BENCHMARKS = ("cmapss", "turbofan", "serving", "localcloud", "quality", "drift", "evidently", "alerts")
 TARGET = Path(".onwing/bench.json")
 
 
