@@ -199,7 +199,9 @@ def show_report(out: Output, found: Mapping[str, Any]) -> None:
     marker = f"  {SIMULATED}" if found.get("simulated") else ""
     outcome = str(found.get("outcome", ""))
     severity = f", {found['severity']}" if found.get("severity") not in (None, "none") else ""
-    cause = f", cause: {_CAUSES.get(str(found['cause']), found['cause'])}" if found.get("cause") else ""
+    is_quality = found.get("kind") == "quality"  # which is about the model, whatever its inputs are
+    has_cause = found.get("cause") and not is_quality
+    cause = f", cause: {_CAUSES.get(str(found['cause']), found['cause'])}" if has_cause else ""
     out.line(
         f"[bold]{escape(str(found.get('endpoint', '')))} {escape(str(found.get('variant', '')))}[/], "
         f"{_clock(str(window.get('start', '')))} to {_clock(str(window.get('end', '')))}: "
@@ -208,14 +210,13 @@ def show_report(out: Output, found: Mapping[str, Any]) -> None:
     if found.get("summary"):
         out.line(escape(str(found["summary"])))
     counted = [f"{records[name]} {said}" for name, said in _RECORDS.items() if records.get(name)]
-    is_quality = found.get("kind") == "quality"
     what, largest = ("predictions", "largest ratio") if is_quality else ("records", "DataDrift")
     drift = f"; {largest} {found['drift']:.2f} (1 is the threshold)" if _is_number(found.get("drift")) else ""
     out.line(f"{found.get('engines', 0)} engines; {what}: {', '.join(counted) or 'none'}{drift}")
     known = _show_figures(out, found) if is_quality else _show_features(out, found)
     _show_violations(out, found, known)
     if found.get("outcome") == monitoring.VIOLATIONS:
-        _show_affected(out, found.get("affected") or {})
+        _show_affected(out, found.get("affected") or {}, "largest RMSE" if is_quality else "most affected")
     _show_predictions(out, found.get("predictions"))
     for problem in list(found.get("problems") or [])[:SHOWN]:
         out.warn(escape(f"{problem.get('where', '')}: {problem.get('what', '')}. {problem.get('do', '')}"))
@@ -295,11 +296,11 @@ def _show_violations(out: Output, found: Mapping[str, Any], known: set[str]) -> 
             out.line(f"[red]✗[/] {escape(what)}: {escape(str(violation.get('description', '')))}")
 
 
-def _show_affected(out: Output, affected: Mapping[str, Any]) -> None:
+def _show_affected(out: Output, affected: Mapping[str, Any], order: str) -> None:
     worst = list(affected.get("engines") or [])[:SHOWN]
     if worst:
         said = ", ".join(f"{engine.get('unit')} ({figure(engine.get('score'))})" for engine in worst)
-        out.line(f"engines, most affected first: {escape(said)}")
+        out.line(f"engines, {order} first: {escape(said)}")
     for regime in list(affected.get("regimes") or [])[:SHOWN]:
         share, before = regime.get("share"), regime.get("baseline_share")
         if _is_number(share) and _is_number(before) and len(affected["regimes"]) > 1:

@@ -90,6 +90,16 @@ def test_a_change_is_injected_found_told_and_looked_at(
     assert failing == []
 
 
+def last_cycles(deployed: Deployed, fleet: str) -> dict[int, int]:
+    """The last cycle of each engine that v1 was asked about, from the predictions that monitoring has kept."""
+    texts = [deployed.read(key).decode() for key in deployed.keys(f"monitoring/predictions/onwing-{fleet}/v1/")]
+    asked = [line.split(",")[:2] for text in texts for line in text.splitlines()[1:]]
+    found: dict[int, int] = {}
+    for unit, cycle in asked:
+        found[int(unit)] = max(found.get(int(unit), 0), int(cycle))
+    return found
+
+
 @pytest.mark.timeout(900)
 def test_ground_truth_is_compared_by_the_next_run(
     deployed: Deployed,
@@ -103,8 +113,10 @@ def test_ground_truth_is_compared_by_the_next_run(
     put_registered(deployed, {"package_arn": operator.read("models", "show", package)["package"]["arn"]})
     sent = operator.read("drift", "inject", fleet, "--scenario", "clean", "--data", str(folder), "--engines", ENGINES)
     judged(fleet)
+    last = last_cycles(deployed, fleet)
+    assert set(last) == set(sent["units"])
     path = tmp_path / "removals.csv"
-    path.write_text("unit,cycle,rul\n" + "".join(f"{unit},200,0\n" for unit in sent["units"][:3]))
+    path.write_text("unit,cycle,rul\n" + "".join(f"{unit},{cycle},40\n" for unit, cycle in last.items()))
     operator.type("drift", "truth", fleet, str(path))
 
     def compared() -> dict[str, Any] | None:
@@ -114,5 +126,8 @@ def test_ground_truth_is_compared_by_the_next_run(
 
     found = until("the truth was compared", compared, seconds=120)
     assert found["window"]["report"].startswith(f"monitoring/reports/onwing-{fleet}/v1/quality-")
-    assert operator.type("drift", "report", fleet, "--quality", "--out", str(tmp_path / "quality")).output
+    said = operator.type("drift", "report", fleet, "--quality", "--out", str(tmp_path / "quality")).output
+    for expected in ("Measured", "Registered", "Limit", "RMSE", "mean error", "PHM08 per engine"):
+        assert expected in said
+    assert "model quality: " in operator.type("drift", "status", fleet).output
     assert (tmp_path / "quality" / "report.html").is_file()

@@ -602,6 +602,8 @@ def test_a_report_on_quality_has_each_figure_beside_the_registered_one_and_its_l
     assert f"{bias['value']:+.2f}" in lines["✗ mean error"]
     assert f"{middle - reach:+.2f} to {middle + reach:+.2f}" in lines["✗ mean error"]
     assert f"predictions: {report['records']['used']} used, 3 of the same engine and cycle before them" in said
+    assert f"engines, largest RMSE first: {report['affected']['engines'][0]['unit']} (" in said
+    assert "inputs are as ever" not in said, "nobody has looked at them"
     assert "Sensor" not in said
     assert "DataDrift" not in said
     assert "GreaterThanThreshold" not in said, "the table has said it"
