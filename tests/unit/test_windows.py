@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 from botocore.exceptions import ClientError
 from control_plane import captures, clients
 from control_plane.settings import WindowSettings, load_window_settings
-from control_plane.windows import Window, WindowsRequest, WindowsResult, open_windows
+from control_plane.windows import QUALITY_AT_MOST, Window, WindowsRequest, WindowsResult, open_windows
 from moto.s3.models import s3_backends
 
 from tests.unit.conftest import ACCOUNT, Stack
@@ -187,6 +188,7 @@ def test_window_says_all_that_its_job_needs(world: World) -> None:
         "variant": "v7",
         "version": 7,
         "champion": True,
+        "serving": True,
         "id": "20261123T100000Z",
         "start": "2026-11-23T10:00:00Z",
         "end": "2026-11-23T10:55:00Z",
@@ -324,6 +326,80 @@ def test_champion_that_nobody_asks_has_a_window_without_files(world: World) -> N
     assert (window.start, window.files, window.manifest, window.final) == ("2026-11-23T10:00:00Z", 0, "", False)
 
 
+def test_champion_again_starts_with_its_new_reign(world: World) -> None:
+    """Not where its traffic ended when somebody else took over: that time was not its own."""
+    world.deployment(champion=7, since=START)
+    world.deliver()
+    world.now += HOUR
+    [last] = world.run()
+    world.deployment(champion=8, predecessor=7, since=world.now)
+    world.now += 30 * HOUR
+    back = world.now
+    world.deployment(champion=7, since=back)
+    world.now += timedelta(minutes=10)
+    world.deliver(at=back + timedelta(minutes=1))
+    [window] = [each for each in world.open(world.execution()).windows if each.variant == "v7"]
+    assert (window.start, window.final, window.files) == (iso(back), False, 1)
+    assert window.id != last.id
+    world.close(window)
+    world.now += HOUR
+    [after] = world.run()
+    assert (after.start, after.files) == (window.end, 0)  # its silence counts again
+
+
+def test_champion_again_starts_with_what_came_before_it_was_told(world: World) -> None:
+    """Traffic is shifted before the control table says who is the champion, and none of it is left out."""
+    world.deployment(champion=7, since=START)
+    world.deliver()
+    world.now += HOUR
+    world.run()
+    world.now += 30 * HOUR
+    early = world.deliver(at=world.now - timedelta(minutes=2))
+    world.deployment(champion=7, since=world.now)
+    world.now += HOUR
+    [window] = world.open(world.execution()).windows
+    assert (window.start, world.files(window)) == (iso(world.now - HOUR - timedelta(minutes=2)), [early])
+
+
+def test_open_window_without_traffic_does_not_go_on_in_a_later_reign(world: World) -> None:
+    world.deployment(champion=7, since=START)
+    world.now += HOUR
+    assert [window.files for window in world.run()] == [0]
+    world.now += 30 * HOUR
+    world.deployment(champion=7, since=world.now)
+    world.now += HOUR
+    [window] = world.open(world.execution()).windows
+    assert (window.start, window.final) == (iso(world.now - HOUR), False)
+
+
+def test_challenger_of_a_version_that_served_long_ago_starts_with_its_first_file(world: World) -> None:
+    world.deliver("v6")
+    world.deployment(champion=7, predecessor=6, since=START)
+    world.now += HOUR
+    assert "v6" in [window.variant for window in world.run()]
+    world.now += timedelta(days=30)
+    world.deployment(champion=7, challenger=6, since=START)
+    world.deliver("v6")
+    world.now += HOUR
+    [window] = [each for each in world.open(world.execution()).windows if each.variant == "v6"]
+    assert (window.start, window.final, window.files) == (iso(world.now - HOUR), False, 1)
+
+
+def test_window_says_whether_its_variant_still_serves_also_when_it_is_tried_again(world: World) -> None:
+    world.deployment(champion=7, challenger=8)
+    world.deliver("v8")
+    world.now += HOUR
+    first = world.execution()
+    [window] = world.open(first).windows
+    assert window.serving
+    world.fail(window)
+    world.kill(first)
+    world.deployment(champion=9, predecessor=7)
+    world.now += HOUR
+    [again] = [each for each in world.open(world.execution()).windows if each.variant == "v8"]
+    assert (again.id, again.attempt, again.serving, again.champion) == (window.id, 1, False, False)
+
+
 def test_window_of_more_files_than_the_limit_ends_earlier_and_nothing_is_skipped(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,6 +518,11 @@ def test_ground_truth_is_counted_once(world: World) -> None:
     assert (again.start, again.id) == (quality.truth_until, "quality-20261123T115500Z")
 
 
+def iso(moment: datetime) -> str:
+    """A moment as windows say it."""
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
 def qualities(windows: list[Window]) -> list[Window]:
     """Those of quality."""
     return [window for window in windows if window.kind == "quality"]
@@ -504,6 +585,63 @@ def test_truth_of_an_hour_that_was_judged_in_the_same_run_is_judged_once(world: 
         world.deliver()
         world.now += HOUR
         assert [window.kind for window in world.run(few=engines != "enough")] == ["data"]
+
+
+def predictions_of(*versions: int) -> list[str]:
+    """A file of predictions for each."""
+    return [f"monitoring/predictions/{ENDPOINT}/v{version}/20261120T100000Z.csv" for version in versions]
+
+
+def test_truth_meets_the_predictions_of_variants_that_serve_no_more(world: World) -> None:
+    world.deployment(champion=7, predecessor=6)
+    for key in predictions_of(7, 6, 3, 2):
+        world.put(key)
+    world.put(f"monitoring/predictions/{ENDPOINT}/notes/read.me")
+    world.gone.add(f"{GROUP}/2")
+    world.put(TRUTH)
+    world.now += HOUR
+    answer = world.open(world.execution())
+    assert [(each.variant, each.serving, each.champion) for each in qualities(answer.windows)] == [
+        ("v7", True, True),
+        ("v6", True, False),
+        ("v3", False, False),
+    ]
+    assert [(each.variant, each.problem) for each in answer.skipped] == [("v2", False)]  # its package was deleted
+
+
+def test_truth_meets_ten_variants_a_run_and_none_is_left_out(world: World) -> None:
+    world.deployment(champion=30, predecessor=1)
+    for key in predictions_of(1, *range(10, 31)):
+        world.put(key)
+    world.put(TRUTH)
+    runs = []
+    for _ in range(4):
+        world.now += HOUR
+        runs.append([window.version for window in qualities(world.run())])
+    assert runs == [[30, 1, *range(29, 21, -1)], [*range(21, 11, -1)], [11, 10], []]
+
+    world.put(TRUTH)  # while it comes all the time, those that waited longest are first
+    runs = []
+    for _ in range(3):
+        world.now += HOUR
+        runs.append([window.version for window in qualities(world.run())])
+        world.put(TRUTH)
+    assert [run[:2] for run in runs] == [[30, 1]] * 3
+    assert runs[0][2:] == [*range(29, 21, -1)]
+    assert runs[1][2:] == [*range(21, 13, -1)]
+    assert {11, 10} < set(runs[2])
+
+
+def test_ten_variants_are_the_same_when_the_same_execution_asks_again(world: World) -> None:
+    world.deployment(champion=30)
+    for key in predictions_of(*range(10, 31)):
+        world.put(key)
+    world.put(TRUTH)
+    world.now += HOUR
+    execution = world.execution()
+    first = world.open(execution)
+    assert len(first.windows) == QUALITY_AT_MOST
+    assert world.open(execution) == first
 
 
 def test_predecessor_that_nobody_asks_any_more_has_nothing_to_wait_for(world: World) -> None:
@@ -586,15 +724,21 @@ def test_many_at_once_open_each_window_for_one(world: World, monkeypatch: pytest
 def test_whatever_happens_every_file_is_counted_exactly_once(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Late files, too few engines, failed jobs, executions that die at any point, two at once, a promotion."""
+    """Late files, too few engines, failed jobs, executions that die at any point, two at once.
+
+    And promotions, rollbacks, and variants that serve no more: what those were given up for is told, not lost.
+    """
     random_ = random.Random(seed)
     world = World(stack, monkeypatch, max_window_files=random_.choice([3, 20]), max_window_seconds=6 * 3600)
-    world.deployment(champion=7, challenger=8)
+    world.deployment(champion=7, challenger=8, since=START)
     running: list[tuple[str, list[Window]]] = []
+    reigns = [(7, START)]
 
     def step(execution: str, windows: list[Window]) -> None:
         for window in windows:
             match random_.choice(["close", "close", "fail", "open"]):
+                case "fail" if not window.serving and window.attempt >= 4:
+                    world.close(window)  # given up: its files are told
                 case "fail":
                     world.fail(window)
                 case "open" if not window.final:
@@ -608,9 +752,14 @@ def test_whatever_happens_every_file_is_counted_exactly_once(
     for _ in range(40):
         world.now += timedelta(seconds=random_.randint(1, 3 * 3600))
         for _ in range(random_.randint(0, 4)):
-            world.deliver(random_.choice(["v7", "v8"]), late=timedelta(minutes=random_.choice([0, 5, 20 * 60])))
-        if random_.random() < 0.1:
-            world.deployment(champion=8, predecessor=7)
+            served = random_.choice([6, *(champion for champion, _ in reigns[-2:])])  # v6 is long retired
+            world.deliver(f"v{served}", late=timedelta(minutes=random_.choice([0, 5, 20 * 60])))
+        if random_.random() < 0.15:
+            world.now += timedelta(hours=random_.choice([0, 30]))
+            champion = random_.choice([7, 8, 9])
+            if champion != reigns[-1][0]:
+                world.deployment(champion=champion, predecessor=reigns[-1][0], since=world.now)
+                reigns.append((champion, world.now))
         execution = world.execution()
         running.append((execution, world.open(execution).windows))
         while running and random_.random() < 0.6:
@@ -627,9 +776,13 @@ def test_whatever_happens_every_file_is_counted_exactly_once(
         quiet = 0 if any(window.files for window in windows) else quiet + 1
         world.kill(execution)
     assert world.counted == Counter(world.delivered)
-    for variant in ("v7", "v8"):
+    for variant in ("v6", "v7", "v8", "v9"):
         closed = [window for window in world.closed if window.variant == variant]
-        assert [w.start for w in closed[1:]] == [w.end for w in closed[:-1]]
+        assert len({window.id for window in closed}) == len(closed)
+        for before, after in pairwise(closed):
+            assert before.end <= after.start
+            if before.champion and after.champion and not [since for _, since in reigns if iso(since) > before.start]:
+                assert before.end == after.start
 
 
 def test_handler_takes_the_sample_event(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,9 +35,8 @@ def capture_prefix(endpoint: str, variant: str = "") -> str:
     return f"{CAPTURE_PREFIX}/{endpoint}/{variant}/" if variant else f"{CAPTURE_PREFIX}/{endpoint}/"
 
 
-def list_variants(bucket: str, endpoint: str) -> list[str]:
-    """The names of all variants of the endpoint of which anything was ever captured."""
-    prefix = capture_prefix(endpoint)
+def list_folders(bucket: str, prefix: str) -> list[str]:
+    """The names of the folders right below a prefix that ends with a slash: of variants, below an endpoint's."""
     pages = clients.s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
     return [found["Prefix"].removeprefix(prefix)[:-1] for page in pages for found in page.get("CommonPrefixes", [])]
 

@@ -1,15 +1,18 @@
 """Windows of captured traffic: which files a run of monitoring judges, so that every record is counted exactly once.
 
 A window is a half-open interval [start, end) of the capture files' deliveries (S3's LastModified), for each variant of
-an endpoint. The control table's MONITOR item says where a variant's next window starts; only closing a window moves
-that, and closing is conditional on the claim. A window is claimed before anything is done about it. A claim whose
+an endpoint. The control table's MONITOR item says where a variant's next window starts at the earliest; only closing a
+window moves that, and closing is conditional on the claim. What lies between two windows of a variant is time in which
+nothing was delivered and it was not the champion. A window is claimed before anything is done about it. A claim whose
 execution does not run any more is taken over with the same start and end; the job of it that may exist is found by its
-name. So an execution that dies, or two at once, neither lose a file nor count one twice.
+name. So an execution that dies, or two at once, neither lose a file nor count one twice. A window of a variant that
+serves nothing any more is given up when its job has failed five times: the machine closes it as failed.
 
 QUALITY items do the same for ground truth, which is always judged as a whole: a window of quality is due when ground
 truth came since the last one (`truth_until`). It is due again when what was delivered before that truth had not all
 been judged by then (`predicted_until`: a job had failed, or more had come than one window takes), and more of it has
-been since: its predictions were written too late for the last window of quality.
+been since: its predictions were written too late for the last window of quality. Truth comes months later: every
+variant with predictions is compared, whether it still serves or not.
 """
 
 from __future__ import annotations
@@ -30,6 +33,10 @@ from control_plane.settings import Settings, WindowSettings
 
 VARIANT = re.compile(r"v([1-9][0-9]*)")
 TRUTH_PREFIX = "monitoring/ground-truth"
+PREDICTIONS_PREFIX = "monitoring/predictions"
+# Windows of quality that one call opens: each is a job of minutes, and they run one after the other. The rest is due in
+# the next call, those first that were compared longest ago.
+QUALITY_AT_MOST = 10
 
 
 class WindowsRequest(BaseModel):
@@ -50,6 +57,7 @@ class Window(BaseModel):
     variant: str
     version: int
     champion: bool
+    serving: bool = True  # champion, predecessor or challenger; claims of former releases do not say
     id: str  # the window's start as yyyymmddThhmmssZ; a window of quality's end, after `quality-`
     start: str  # ISO, whole seconds; empty for the first window of quality
     end: str
@@ -85,7 +93,7 @@ class WindowsResult(BaseModel):
 
 @dataclass(frozen=True)
 class _Variant:
-    """A variant of the endpoint of which traffic was captured, or which serves."""
+    """A variant of the endpoint of which traffic was captured or predictions are kept, or which serves."""
 
     name: str
     package_arn: str
@@ -129,16 +137,25 @@ def open_windows(
 ) -> WindowsResult:
     """Claim every window of the fleet's endpoint that is due: data before quality, the champion's first.
 
+    Of quality at most QUALITY_AT_MOST.
+
     Called again by the same execution it answers with the same windows.
     """
     now = now or datetime.now(UTC)
     end = now.replace(microsecond=0) - timedelta(seconds=limits.delivery_delay_seconds)
     scope = _Scope(settings, limits, request.fleet, request.execution, now, end)
-    variants, strange = _variants(scope)
+    roles = _read_roles(scope)
+    if roles is None:
+        return WindowsResult()
+    variants, strange = _captured_variants(scope, roles)
     found = [_open_or_skip(variant, _open_data, scope) for variant in variants]
     if (truth := _newest_truth(scope)) is not None:
-        serving = [variant for variant in variants if variant.serving]
-        found += [_open_or_skip(variant, _open_quality, scope, truth) for variant in serving]
+        opened = 0
+        for variant in _predicting_variants(scope, roles):
+            if opened == QUALITY_AT_MOST:
+                break
+            found.append(_open_or_skip(variant, _open_quality, scope, truth))
+            opened += isinstance(found[-1], Window)
     return WindowsResult(
         windows=[each for each in found if isinstance(each, Window)],
         skipped=[each for each in found if isinstance(each, Skipped)] + strange,
@@ -170,12 +187,11 @@ def _open_data(variant: _Variant, scope: _Scope) -> Window | Skipped | None:
     cursor = _moment(item["start"]) if "start" in item else None
     limit = scope.limits.max_window_files
     found = captures.find(bucket, scope.endpoint, variant.name, cursor, scope.end, limit)
-    start = cursor or min((each for each in (found.first, variant.since) if each), default=None)
-    if start is None or found.end <= start.replace(microsecond=0) or not (found.keys or variant.champion):
+    start = _start(variant, cursor, found.first)
+    if start is None or found.end <= start or not (found.keys or variant.champion):
         return None
-    start = start.replace(microsecond=0)
     final = found.cut or found.end - start >= timedelta(seconds=scope.limits.max_window_seconds)
-    looked = json.loads(item["open"])["end"] if "open" in item else None
+    looked = json.loads(item["open"])["end"] if "open" in item and start == cursor else None
     if looked and not final and (found.last is None or found.last < _moment(looked)):
         _touch(scope, sort_key)
         return Skipped(variant=variant.name, reason=f"nothing was delivered since the last look at {looked}")
@@ -198,6 +214,18 @@ def _open_data(variant: _Variant, scope: _Scope) -> Window | Skipped | None:
     return _with_manifest(scope, window, found.keys)
 
 
+def _start(variant: _Variant, cursor: datetime | None, first: datetime | None) -> datetime | None:
+    """Where the next window begins, a whole second: at the cursor, or where there is something to judge after it.
+
+    A champion's windows follow each other without a gap, for its silence counts; but only since it is the champion
+    (again). Others begin with their first file.
+    """
+    if cursor is not None and variant.champion and variant.since is None:
+        return cursor
+    begin = min((each for each in (first, variant.since) if each), default=None)
+    return max((each.replace(microsecond=0) for each in (cursor, begin) if each), default=None)
+
+
 def _open_quality(variant: _Variant, scope: _Scope, truth: datetime) -> Window | Skipped | None:
     sort_key = f"QUALITY#{variant.name}"
     item = _read(scope, sort_key)
@@ -210,8 +238,7 @@ def _open_quality(variant: _Variant, scope: _Scope, truth: datetime) -> Window |
     # Items of former releases do not say how far the predictions went.
     before = item.get("predicted_until", "")
     is_completed = bool(before) and _moment(before) <= truth and before < predicted_until and counted < until
-    predictions = f"monitoring/predictions/{scope.endpoint}/{variant.name}/"
-    if not (is_newer or is_completed) or not _is_anything_below(scope, predictions):
+    if not (is_newer or is_completed):
         return None
     identifier = f"quality-{scope.end:%Y%m%dT%H%M%SZ}"
     dataset_version, evaluation = _package(variant)
@@ -257,7 +284,8 @@ def _whose(scope: _Scope, variant: _Variant) -> dict[str, Any]:
         "variant": variant.name,
         "version": variant.number,
         "champion": variant.champion,
-        "predictions": f"monitoring/predictions/{scope.endpoint}/{variant.name}/",
+        "serving": variant.serving,
+        "predictions": f"{PREDICTIONS_PREFIX}/{scope.endpoint}/{variant.name}/",
         "execution": scope.execution,
     }
 
@@ -285,9 +313,8 @@ def _held(scope: _Scope, sort_key: str, item: dict[str, str], variant: _Variant)
     if "claim" not in item:
         return None
     owner = item["claimed_by"]
-    window = Window.model_validate_json(item["claim"]).model_copy(
-        update={"execution": scope.execution, "champion": variant.champion, "attempt": int(item.get("tries", "0"))}
-    )
+    now = {"champion": variant.champion, "serving": variant.serving, "attempt": int(item.get("tries", "0"))}
+    window = Window.model_validate_json(item["claim"]).model_copy(update={"execution": scope.execution} | now)
     if owner == scope.execution:
         return window
     if executions.describe(owner).is_running:
@@ -359,26 +386,56 @@ def _read(scope: _Scope, sort_key: str) -> dict[str, str]:
 # --- what there is ---
 
 
-def _variants(scope: _Scope) -> tuple[list[_Variant], list[Skipped]]:
-    """The variants whose traffic counts, the champion first, then the newest; and the folders that are none of ours."""
+@dataclass(frozen=True)
+class _Roles:
+    """What DEPLOYMENT says of the fleet's variants."""
+
+    champion: dict[str, Any]
+    serving: dict[str, str]  # package ARN by name, of champion, predecessor and challenger
+
+    def variant(self, name: str) -> _Variant:
+        """A variant, whether it serves or not."""
+        is_champion, group = name == self.champion["variant"], self.champion["package_arn"].rpartition("/")[0]
+        since = _moment(self.champion["since"]) if is_champion and self.champion.get("since") else None
+        arn = self.serving.get(name, f"{group}/{name[1:]}")
+        return _Variant(name, arn, is_champion, name in self.serving, since)
+
+
+def _read_roles(scope: _Scope) -> _Roles | None:
+    """None for a fleet without a champion."""
     deployment = _read(scope, "DEPLOYMENT")
     if "champion" not in deployment:
-        return [], []
+        return None
     champion = json.loads(deployment["champion"])
     under_way = json.loads(deployment.get("under_way", "null")) or {}
     predecessor = json.loads(deployment.get("predecessor", "null"))
-    known = {each["variant"]: each for each in (predecessor, under_way.get("challenger"), champion) if each}
-    group = champion["package_arn"].rpartition("/")[0]
-    variants, strange = [], []
-    for name in {champion["variant"], *captures.list_variants(scope.settings.bucket_name, scope.endpoint)}:
-        if not VARIANT.fullmatch(name):
-            strange.append(Skipped(variant=name, reason="its name says no version of a model package: not judged"))
-            continue
-        arn = known[name]["package_arn"] if name in known else f"{group}/{name[1:]}"
-        is_champion = name == champion["variant"]
-        since = _moment(champion["since"]) if is_champion and champion.get("since") else None
-        variants.append(_Variant(name, arn, is_champion, name in known, since))
-    return sorted(variants, key=lambda each: (not each.champion, -each.number)), strange
+    known = [each for each in (predecessor, under_way.get("challenger"), champion) if each]
+    return _Roles(champion, {each["variant"]: each["package_arn"] for each in known})
+
+
+def _captured_variants(scope: _Scope, roles: _Roles) -> tuple[list[_Variant], list[Skipped]]:
+    """The variants whose traffic counts, the champion first, then the newest; and the folders that are none of ours."""
+    prefix = captures.capture_prefix(scope.endpoint)
+    names = {roles.champion["variant"], *captures.list_folders(scope.settings.bucket_name, prefix)}
+    ours = [roles.variant(name) for name in names if VARIANT.fullmatch(name)]
+    strange = [
+        Skipped(variant=name, reason="its name says no version of a model package: not judged")
+        for name in names
+        if not VARIANT.fullmatch(name)
+    ]
+    return sorted(ours, key=lambda each: (not each.champion, -each.number)), strange
+
+
+def _predicting_variants(scope: _Scope, roles: _Roles) -> list[_Variant]:
+    """The variants with predictions: the champion, what else serves, those compared longest ago; then the newest."""
+    names = captures.list_folders(scope.settings.bucket_name, f"{PREDICTIONS_PREFIX}/{scope.endpoint}/")
+    variants = [roles.variant(name) for name in names if VARIANT.fullmatch(name)]
+
+    def order(variant: _Variant) -> tuple[bool, bool, str, int]:
+        compared = "" if variant.serving else _read(scope, f"QUALITY#{variant.name}").get("truth_until", "")
+        return not variant.champion, not variant.serving, compared, -variant.number
+
+    return sorted(variants, key=order)
 
 
 def _package(variant: _Variant) -> tuple[str, str]:
@@ -409,11 +466,6 @@ def _newest_truth(scope: _Scope) -> datetime | None:
     )
     uploaded = [each["LastModified"].astimezone(UTC) for page in pages for each in page.get("Contents", [])]
     return max((each for each in uploaded if each < scope.end), default=None)
-
-
-def _is_anything_below(scope: _Scope, prefix: str) -> bool:
-    listed = clients.s3().list_objects_v2(Bucket=scope.settings.bucket_name, Prefix=prefix, MaxKeys=1)
-    return bool(listed.get("Contents"))
 
 
 def _iso(moment: datetime) -> str:
