@@ -82,6 +82,24 @@ def test_drill_endpoint_configuration_and_model_are_lost_and_predict_the_same_ag
     assert describe(deployed, fleet)["EndpointConfigName"] == recorded["config"]
 
 
+def test_alarm_that_monitoring_deletes_while_the_endpoint_is_made_is_there_in_the_end(rollout: Rollout) -> None:
+    deployed = rollout.deployed
+    delete_endpoint(rollout)
+    stepfunctions = deployed.client("stepfunctions")
+    machine = stepfunctions.describe_state_machine(stateMachineArn=deployed.outputs["RecoveryStateMachineArn"])
+    definition = json.loads(machine["definition"])
+    definition["States"]["FindAlarmsThere"]["Assign"] = {"missing_alarms": []}  # it was still there then
+    deployed.client("cloudwatch").delete_alarms(AlarmNames=[rollout.drift_alarm])
+    copy = stepfunctions.create_state_machine(
+        name=f"onwing-recovery-{rollout.fleet}", definition=json.dumps(definition), roleArn=machine["roleArn"]
+    )
+    started = stepfunctions.start_execution(
+        stateMachineArn=copy["stateMachineArn"], input=json.dumps({"fleet": rollout.fleet, "plan_only": False})
+    )
+    assert output_of(deployed, started["executionArn"])["outcome"] == "recovered"
+    assert rollout.drift_alarm in made_for(deployed, rollout.fleet)["alarms"]
+
+
 def test_given_backup_replaces_what_serves_and_ends_what_is_under_way(rollout: Rollout) -> None:
     deployed, fleet = rollout.deployed, rollout.fleet
     first, answers = rollout.champion["backup"], rollout.predictions()

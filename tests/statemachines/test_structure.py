@@ -28,9 +28,9 @@ JSONPATH_FIELDS = {"InputPath", "OutputPath", "ResultPath", "ResultSelector", "P
 # Where an error leads; and the tasks whose failure is no reason to give up what was achieved.
 FAILURE_PATH = {"ExplainFailure", "HasTrials", "AlertFailure", "Failed"}
 CARRIES_ON = {"ListFailedTrials", "RecordFailure", "AlertDeployed"}
-CARRIES_ON |= {"HeedSilence", "DropOldAlarms", "DropOldConfigs", "DropOldModel", "BackUpAfter"}
-CARRIES_ON |= {"VerifyTraffic", "RestoreAlarms", "FindAlarms", "DeleteAlarms", "FindConfigurations", "FindModels"}
-CARRIES_ON |= {"DeleteConfigurations", "DeleteModels", "RejectPackage", "BackUp", "Unlock", "GiveLockBack"}
+CARRIES_ON |= {"HeedSilence", "DropOldAlarms", "DropOldConfigs", "DropOldModel", "BackUpAfter", "GiveLockBack"}
+CARRIES_ON |= {"VerifyTraffic", "LookForAlarms", "RestoreAlarms", "FindAlarms", "DeleteAlarms", "FindConfigurations"}
+CARRIES_ON |= {"FindModels", "DeleteConfigurations", "DeleteModels", "RejectPackage", "BackUp", "Unlock"}
 # What each state machine calls beside the actions that share the integration's name.
 SYNC_COMPANIONS = {
     "createProcessingJob": {"sagemaker:DescribeProcessingJob", "sagemaker:StopProcessingJob"},
