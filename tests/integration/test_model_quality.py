@@ -11,8 +11,9 @@ import pytest
 
 from tests import captured
 from tests.deployed import Deployed
-from tests.integration.rollouts import Rollout
+from tests.integration.rollouts import Rollout, now
 from tests.integration.test_monitoring import Monitored
+from tests.packages import fleet_items
 
 # The stack is built and deployed within the first test.
 pytestmark = pytest.mark.timeout(900)
@@ -149,3 +150,20 @@ def test_broken_truth_is_told_and_stops_nothing(asked: Monitored) -> None:
     assert [problem["where"] for problem in report["problems"]] == ["broken.csv"]
     alert = asked.deployed.alert(asked.fleet, "broken.csv")
     assert "two hundred" in alert["Message"]
+    window = report["folder"].rstrip("/").rpartition("/")[2]
+    assert f"onwing drift report {asked.fleet} --quality --window {window}" in alert["Message"]
+
+
+def test_truth_meets_a_model_that_serves_no_more_and_nothing_is_rolled_back(asked: Monitored) -> None:
+    deployed, fleet = asked.deployed, asked.fleet
+    rollout = Rollout(deployed, fleet)
+    rollout.record(champion=rollout.make(config=False) | {"since": now()})  # two promotions later
+    upload(asked, "september.csv", truth(asked, late=45))
+    upload(asked, "broken.csv", "unit,cycle,rul\n17,two hundred,0\n")
+    report = quality(asked)
+    assert (report["outcome"], report["severity"], report["engines"]) == ("violations", "severe", ENGINES)
+    alert = deployed.alert(fleet, "Worse than registered")
+    assert alert["MessageAttributes"]["kind"]["Value"] == "model_quality"
+    decisions = [item["record"]["decision"] for item in fleet_items(deployed, fleet, "VIOLATION#").values()]
+    assert sorted(decisions) == ["alert", "none"]  # its traffic was in order
+    assert deployed.alerts(f"{fleet}: v1, some of the ground truth") == []  # who serves tells that

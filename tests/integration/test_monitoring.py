@@ -16,7 +16,7 @@ import pytest
 from tests import captured
 from tests.deployed import Deployed, until
 from tests.integration.deployments import deploy_first
-from tests.integration.rollouts import Rollout, end_of
+from tests.integration.rollouts import Rollout, end_of, now
 from tests.packages import fleet_items
 from tests.traffic import Traffic
 
@@ -43,6 +43,24 @@ class Monitored:
             stateMachineArn=self.deployed.outputs["MonitoringStateMachineArn"],
             name=f"{self.fleet}-{uuid.uuid4().hex[:8]}",
             input=json.dumps(request or {"fleets": [self.fleet], "reason": "test"}),
+        )
+        return str(started["executionArn"])
+
+    def start_altered(self, state: str, **assigned: Any) -> str:
+        """Start a copy of the machine in which a state finds something else; the execution's ARN."""
+        stepfunctions = self.deployed.client("stepfunctions")
+        arn = self.deployed.outputs["MonitoringStateMachineArn"]
+        machine = stepfunctions.describe_state_machine(stateMachineArn=arn)
+        definition = json.loads(machine["definition"])
+        states = definition["States"]
+        (states if state in states else states["MonitorEach"]["ItemProcessor"]["States"])[state]["Assign"] |= assigned
+        copy = stepfunctions.create_state_machine(
+            name=f"onwing-monitoring-{uuid.uuid4().hex[:8]}",
+            definition=json.dumps(definition),
+            roleArn=machine["roleArn"],
+        )
+        started = stepfunctions.start_execution(
+            stateMachineArn=copy["stateMachineArn"], input=json.dumps({"fleets": [self.fleet]})
         )
         return str(started["executionArn"])
 
@@ -280,6 +298,41 @@ def test_failing_job_alerts_and_leaves_its_window_for_the_next_run(served: Monit
     assert served.manifest(record) == [key]
 
 
+def test_window_that_fails_is_given_up_once_its_variant_serves_no_more(deployed: Deployed, fleet: str) -> None:
+    rollout = Rollout(deployed, fleet)
+    rollout.serve()
+    captured.put_baseline(deployed, fleet)
+    served = Monitored(deployed, fleet)
+    key = served.deliver(captured.histories(6))
+    deployed.plan(fleet, monitor="the baseline is broken")
+    served.fails()
+    rollout.record(champion=rollout.make(config=False) | {"since": now()})  # two promotions later
+    told = len(deployed.alerts(f"{fleet}: monitoring failed"))
+
+    for tries in (2, 3, 4):
+        outcomes = {window["variant"]: window["outcome"] for window in served.run()}
+        assert outcomes["v1"] == "failed"
+        assert (served.closed(), served.item("MONITOR#v1")["tries"]) == ([], tries)
+    claim = served.item("MONITOR#v1")["claim"]
+    [given_up] = [window for window in served.run() if window["variant"] == "v1"]
+    assert given_up["outcome"] == "failed"
+    [record] = served.closed()
+    assert (record["outcome"], record["report"], record["end"]) == ("failed", "", claim["end"])
+    assert "the baseline is broken" in record["summary"]
+    assert served.manifest(record) == [key]
+    alert = deployed.alert(f"{fleet}: v1, a window was given up")
+    attributes = {name: each["Value"] for name, each in alert["MessageAttributes"].items()}
+    assert attributes == {"kind": "monitoring_failed", "severity": "warning", "fleet": fleet}
+    assert alert["TopicArn"] == deployed.outputs["AlertsTopicArn"]
+    uri = f"s3://{deployed.outputs['BucketName']}/monitoring/windows/{served.endpoint}/v1/{record['id']}.manifest"
+    assert uri in alert["Message"]
+    assert uri in record["summary"]
+    assert set(served.item("MONITOR#v1")) == {"start", "last", "updated_at"}
+    assert [window for window in served.run() if window["variant"] == "v1"] == []
+    assert len(deployed.alerts(f"{fleet}: monitoring failed")) == told
+    assert len(deployed.alerts("a window was given up")) == 1
+
+
 def test_insufficient_window_that_is_old_closes_as_such_and_alerts(served: Monitored) -> None:
     served.deliver(captured.histories(3))
     assert [window["outcome"] for window in served.run()] == ["open"]
@@ -347,6 +400,26 @@ def test_what_has_no_endpoint_any_more_is_switched_off(deployed: Deployed, fleet
     assert monitored.alarms() == []
     assert monitored.item("DEPLOYMENT")["monitored"] is False
     assert f"{monitored.endpoint}: there is no such endpoint" in monitored.fails()
+
+
+def test_endpoint_that_was_made_again_since_the_list_was_read_is_judged(served: Monitored) -> None:
+    served.deliver(captured.histories(6))
+    [window] = served.windows(served.start_altered("ListEndpoints", there=[]))
+    assert window["outcome"] == "ok"
+    assert served.item("DEPLOYMENT")["monitored"] is True
+    assert len(served.alarms()) == 1
+
+
+def test_endpoint_that_is_recorded_anew_meanwhile_keeps_its_flag_and_alarm(served: Monitored) -> None:
+    served.deployed.client("sagemaker").delete_endpoint(EndpointName=served.endpoint)
+    until("it is gone", lambda: None if Rollout(served.deployed, served.fleet).exists() else True)
+    assert served.windows(served.start_altered("ReadDeployment", deployed_at="2026-01-01T00:00:00.000Z")) == []
+    assert served.item("DEPLOYMENT")["monitored"] is True
+    assert len(served.alarms()) == 1
+
+    assert served.windows(served.start()) == [{"outcome": "switched off"}]
+    assert served.item("DEPLOYMENT")["monitored"] is False
+    assert served.alarms() == []
 
 
 def test_endpoint_that_is_not_monitored_is_left_out_unless_it_is_asked_for(deployed: Deployed, fleet: str) -> None:
