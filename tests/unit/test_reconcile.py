@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from control_plane import clients, coverage, endpoint_alarms, ingestion, lost_events, overdue_windows, violations
 from control_plane.coverage import Coverage
 from control_plane.findings import Finding
@@ -1009,6 +1010,28 @@ def test_baseline_that_is_too_large_to_read_is_not_read(world: World, monkeypatc
     [finding] = world.run().findings
 
     assert "bytes, more than 10" in finding.problem
+
+
+def test_baseline_that_may_not_be_read_leaves_the_rest_of_coverage(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.serve()
+    denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "GetObject")
+    real = clients.s3()
+
+    class Denied:
+        def get_object(self, **_: Any) -> Any:
+            raise denied
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+    monkeypatch.setattr(clients, "s3", Denied)
+
+    [endpoint] = whole_of(world.run(coverage_only=True)).endpoints
+
+    [failing] = [check for check in endpoint.checks if not check.passed]
+    assert (failing.check, "AccessDenied" in failing.message) == ("baseline", True)
 
 
 def test_endpoint_that_does_not_serve_needs_no_watching(world: World) -> None:
