@@ -22,14 +22,16 @@ REASON = "asked for with onwing drift run"
 # new was captured.
 OPEN, SWITCHED_OFF, NOTHING_NEW = "open", "switched off", "nothing new"
 _QUIET = (OPEN, NOTHING_NEW, monitoring.INSUFFICIENT)
+# Besides, of what serves nothing any more: its job may fail without failing the run; in the end its window is given up.
+_QUIET_OF_OTHERS = (*_QUIET, monitoring.FAILED)
 
 
 @dataclass(frozen=True)
 class Judged:
     """What a run has said of one window of a variant. `kind`: data, or quality for ground truth.
 
-    `outcome`: ok, violations, insufficient, unreadable, open, switched off, or nothing new. `window` is the record of
-    one that was closed.
+    `outcome`: ok, violations, insufficient, unreadable, open, failed, switched off, or nothing new. `window` is the
+    record of one that was closed.
     """
 
     fleet: str
@@ -46,7 +48,7 @@ class Judged:
         for ground truth, which is scarce."""
         if self.outcome == monitoring.VIOLATIONS:
             return Exit.DRIFT
-        normal = self.outcome in _QUIET and (not self.champion or self.kind != "data")
+        normal = self.outcome in (_QUIET_OF_OTHERS if not self.champion else _QUIET if self.kind != "data" else ())
         return Exit.OK if normal or self.outcome in (monitoring.OK, SWITCHED_OFF) else Exit.UNJUDGED
 
 
@@ -97,7 +99,7 @@ def judged(target: Target, stack: Stack, run: operations.Run) -> list[Judged]:
 
 
 def _judged(target: Target, stack: Stack, fleet: str, champion: str, window: Mapping[str, Any]) -> Judged:
-    variant, name = str(window["variant"]), window.get("id")
+    variant, name = str(window.get("variant", "")), window.get("id")  # an endpoint that is gone has neither
     return Judged(
         fleet,
         variant,
@@ -146,8 +148,9 @@ def tell(context: Context, found: Sequence[Judged]) -> Exit:
         out.line("No endpoint is monitored.")
     odd = next((item for item in found if item.exit_code != Exit.OK), None)
     if odd is not None and odd.window is not None and odd.window.report:
-        quality = " --quality" if odd.kind != "data" else ""
-        out.next(f"onwing drift report {odd.fleet}{quality}", f"onwing alerts --fleet {odd.fleet}")
+        which = "" if odd.champion else f" --variant {odd.variant}"
+        which += " --quality" if odd.kind != "data" else ""
+        out.next(f"onwing drift report {odd.fleet}{which}", f"onwing alerts --fleet {odd.fleet}")
     else:
         out.next("onwing drift status")
     return exit_code(found)
@@ -155,7 +158,7 @@ def tell(context: Context, found: Sequence[Judged]) -> Exit:
 
 def line(item: Judged) -> str:
     """What was said of one window, in one line."""
-    name = f"{escape(item.fleet)} {escape(item.variant)}" + ("" if item.kind == "data" else f" {item.kind}")
+    name = f"{escape(item.fleet)} {escape(item.variant)}".rstrip() + ("" if item.kind == "data" else f" {item.kind}")
     said = escape(item.summary)
     if item.outcome == NOTHING_NEW:
         return f"[yellow]·[/] {name}: nothing new was captured since it was judged last"

@@ -366,6 +366,10 @@ def _what_to_do(
     if state == VIOLATIONS:
         own = decision.what_to_do if decision and newest and decision.window.get("id") in (None, newest.id) else ""
         return own or f"See what has changed: {report}"
+    if state == FAILED and newest is not None and newest.outcome == FAILED:
+        return (
+            "Nothing, unless its traffic matters: the window was given up, because the version serves nothing any more."
+        )
     if state == INSUFFICIENT and newest is not None:
         return _what_is_missing(stack, newest)
     return {

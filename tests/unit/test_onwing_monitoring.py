@@ -655,7 +655,9 @@ QUALITY = {"kind": "quality", "id": "quality-20261123T080000Z"}
         ([told("ok"), told("violations", **QUALITY)], Exit.DRIFT),
         ([told("violations", **QUALITY)], Exit.DRIFT),
         ([told("ok", **QUALITY)], Exit.UNJUDGED),
-        ([told("ok"), told("switched off", "v6")], Exit.OK),
+        ([told("ok"), {"outcome": "switched off"}], Exit.OK),
+        ([told("ok"), told("failed", "v6"), told("failed", "v5", **QUALITY)], Exit.OK),
+        ([told("failed")], Exit.UNJUDGED),
     ],
 )
 def test_exit_codes_tell_drift_from_what_could_not_be_judged(windows: Any, code: Exit) -> None:
@@ -670,7 +672,23 @@ def test_what_was_closed_is_told_with_its_record() -> None:
     assert "FD001 v7: violations, DataDrift 2.31. s4 reads 1.4 σ higher" in plain(monitor_run.line(closed))
     assert "v6: the window stays open: as it is" in plain(monitor_run.line(still))
     assert "nothing new was captured" in monitor_run.line(judged()[0])
-    assert "no longer monitored" in monitor_run.line(judged(told("switched off"))[0])
+    gone = next(item for item in judged({"outcome": "switched off"}) if item.outcome == "switched off")
+    assert "FD001: its endpoint is gone; it is no longer monitored" in monitor_run.line(gone)
+
+
+@pytest.mark.parametrize(
+    ("windows", "command"),
+    [
+        ([told("violations")], "onwing drift report FD001\n"),
+        ([told("ok"), told("violations", "v6")], "onwing drift report FD001 --variant v6\n"),
+        ([told("ok"), told("violations", **QUALITY)], "onwing drift report FD001 --quality\n"),
+    ],
+)
+def test_the_command_that_is_named_shows_the_window_that_is_odd(windows: Any, command: str) -> None:
+    context = context_with()
+    records = [(f"WINDOW#{each['variant']}#{each['id']}", {"record": WINDOW | {"id": each["id"]}}) for each in windows]
+    monitor_run.tell(context, judged(*windows, items=records))
+    assert command in text(context)
 
 
 def ended_with(arn: str, output: Any) -> dict[str, Any]:
