@@ -151,7 +151,7 @@ def test_broken_truth_is_told_and_stops_nothing(asked: Monitored) -> None:
     alert = asked.deployed.alert(asked.fleet, "broken.csv")
     assert "two hundred" in alert["Message"]
     window = report["folder"].rstrip("/").rpartition("/")[2]
-    assert f"onwing drift report {asked.fleet} --quality --window {window}" in alert["Message"]
+    assert f"onwing drift report {asked.fleet} --window {window} --variant v1 --quality" in alert["Message"]
 
 
 def test_truth_meets_a_model_that_serves_no_more_and_nothing_is_rolled_back(asked: Monitored) -> None:

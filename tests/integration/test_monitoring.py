@@ -99,16 +99,21 @@ class Monitored:
         found = fleet_items(self.deployed, self.fleet, "WINDOW#")
         return [item["record"] for _, item in sorted(found.items())]
 
-    def start_earlier(self, variant: str, by: timedelta) -> None:
-        """The open window becomes older."""
-        start = datetime.now(UTC) - by
-        self.deployed.client("dynamodb").update_item(
-            TableName=self.deployed.outputs["TableName"],
-            Key={"pk": {"S": f"FLEET#{self.fleet}"}, "sk": {"S": f"MONITOR#{variant}"}},
-            UpdateExpression="SET #start = :start REMOVE #open",
-            ExpressionAttributeNames={"#start": "start", "#open": "open"},
-            ExpressionAttributeValues={":start": {"S": f"{start:%Y-%m-%dT%H:%M:%SZ}"}},
-        )
+    def start_earlier(self, by: timedelta) -> None:
+        """The champion's open window becomes older, and so does its reign."""
+        start = f"{datetime.now(UTC) - by:%Y-%m-%dT%H:%M:%SZ}"
+        champion = self.item("DEPLOYMENT")["champion"] | {"since": start}
+        for sort_key, change, names, value in (
+            (f"MONITOR#{champion['variant']}", "SET #start = :to REMOVE #open", ("start", "open"), start),
+            ("DEPLOYMENT", "SET #champion = :to", ("champion",), json.dumps(champion)),
+        ):
+            self.deployed.client("dynamodb").update_item(
+                TableName=self.deployed.outputs["TableName"],
+                Key={"pk": {"S": f"FLEET#{self.fleet}"}, "sk": {"S": sort_key}},
+                UpdateExpression=change,
+                ExpressionAttributeNames={f"#{name}": name for name in names},
+                ExpressionAttributeValues={":to": {"S": value}},
+            )
 
     def capture_files(self) -> dict[str, list[str]]:
         """The event ids in each capture file."""
@@ -336,7 +341,7 @@ def test_window_that_fails_is_given_up_once_its_variant_serves_no_more(deployed:
 def test_insufficient_window_that_is_old_closes_as_such_and_alerts(served: Monitored) -> None:
     served.deliver(captured.histories(3))
     assert [window["outcome"] for window in served.run()] == ["open"]
-    served.start_earlier("v1", timedelta(days=2))
+    served.start_earlier(timedelta(days=2))
     [window] = served.run()
     assert window["outcome"] == "insufficient"
     [record] = served.closed()
@@ -354,7 +359,7 @@ def test_endpoint_that_nobody_asks_is_not_reported_as_in_order(served: Monitored
     time.sleep(2.1)  # a window begins with the promotion and has an end
     assert [window["outcome"] for window in served.run()] == ["open"]
     assert served.item("MONITOR#v1")["open"]["outcome"] == "insufficient"
-    served.start_earlier("v1", timedelta(days=2))
+    served.start_earlier(timedelta(days=2))
     assert [window["outcome"] for window in served.run()] == ["insufficient"]
     message = served.deployed.alert(f"{served.fleet}: v1, too little traffic")["Message"]
     assert f"No request of {served.endpoint} was captured" in message
