@@ -696,6 +696,15 @@ def test_quality_item_of_a_former_release_waits_for_newer_truth(world: World) ->
     assert world.item("QUALITY#v7")["predicted_until"] > "2026-11-23T10:00:01Z"
 
 
+def test_machine_counts_no_try_where_the_quota_let_no_job_start() -> None:
+    machine = json.loads((ROOT / "statemachines/monitoring.asl.json").read_text())
+    endpoint = machine["States"]["MonitorEach"]["ItemProcessor"]["States"]
+    judge = endpoint["MonitorWindows"]["ItemProcessor"]["States"]["Judge"]
+    following = {error: catch["Next"] for catch in judge["Catch"] for error in catch["ErrorEquals"]}
+    assert following["SageMaker.ResourceLimitExceededException"] == "WindowFailed"
+    assert following["States.ALL"] == "NoteFailure"
+
+
 def test_fleet_without_a_champion_has_no_windows(world: World) -> None:
     world.deliver()
     world.stack.dynamodb.delete_item(TableName=TABLE, Key={"pk": {"S": "FLEET#FD001"}, "sk": {"S": "DEPLOYMENT"}})
