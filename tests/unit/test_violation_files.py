@@ -175,6 +175,38 @@ def test_record_has_room_for_whatever_is_in_a_file() -> None:
     assert 0 < len(json.dumps(found.violations)) < 110_000
 
 
+def test_names_of_features_leave_room_in_a_record_whatever_their_characters() -> None:
+    found = parse(file(*(check("baseline_drift_check", f"{n} " + "\U0001f600" * 2000) for n in range(3000))))
+
+    assert len(found.features) == KEPT
+    assert len(json.dumps(found.features)) < 130_000
+
+
+@pytest.mark.parametrize(
+    "text", ["1e308 exceeds threshold: 1e-308", "1e999 exceeds threshold: 1", "- exceeds threshold: e"]
+)
+def test_ratio_that_is_no_number_is_left_out(text: str) -> None:
+    found = [check("baseline_drift_check", "s1", f"distance: {each}") for each in (text, "0.3 exceeds threshold: 0.1")]
+
+    assert parse(file(found[0])).drift is None
+    assert parse(file(*found)).drift == pytest.approx(3)
+
+
+@pytest.mark.parametrize(
+    ("told", "end"),
+    [
+        ("2026-11-23T11:00:00Z", "2026-11-23T11:00:00Z"),
+        ("2026-11-23T11:00:00.5+01:00", "2026-11-23T10:00:00Z"),
+        ("0001-01-01T00:00:00+23:59", ""),
+        ("later", ""),
+        (7, ""),
+    ],
+)
+def test_end_of_a_window_is_a_time_or_nothing(told: Any, end: str) -> None:
+    assert parse(file(onwing={"window": {"end": told}})).end == end
+    assert parse(file(onwing={"window": told})).end == ""
+
+
 def test_folder_of_any_length_gives_a_name_of_63() -> None:
     assert len(locate("onwing", f"{REPORTS}/{'x' * 900}/y/constraint_violations.json").monitor) == 63
 
