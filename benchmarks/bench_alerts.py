@@ -37,6 +37,7 @@ REPORT = Path(__file__).with_name("constraint_violations.json")
 PARTS = ("template.yaml", "samconfig.toml", "functions", "layers", "statemachines", "training_image")
 CLOUDS = 5
 FLEETS, WINDOWS = 4, 2  # in each cloud
+SETTLE_SECONDS = 10.0  # after a deployment, while the layer is compiled: no report comes that soon
 PAUSE_SECONDS = 1.0  # the function that has alerted has that to write down, and is busy meanwhile
 LOOK_SECONDS = 0.02
 MOST_SECONDS = 120.0
@@ -104,6 +105,7 @@ def _deployed(project: Project) -> Iterator[tuple[Target, Stack]]:
         assert running is not None
         target = targets.local(running, project, Options())
         stack, _, _ = up.deploy(project, target, Output(as_json=True))
+        time.sleep(SETTLE_SECONDS)
         yield target, stack
 
 
