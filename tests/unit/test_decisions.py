@@ -144,6 +144,7 @@ def test_fleet_without_a_champion_gets_an_alert() -> None:
         (replace(SEVERE, cause="data"), "cause", "critical"),
         (replace(SEVERE, cause=None), "cause", "critical"),
         (replace(SEVERE, newer_ok="20261123T110000Z"), "newest", "warning"),
+        (replace(SEVERE, variant="v3", is_retired=True), "serves", "warning"),
     ],
 )
 def test_without_grounds_nothing_else_is_looked_at(evidence: Evidence, guard: str, level: str) -> None:
@@ -151,7 +152,13 @@ def test_without_grounds_nothing_else_is_looked_at(evidence: Evidence, guard: st
 
     assert (decision.action, decision.level) == ("alert", level)
     assert decision.missed(guard)
-    assert {each.guard for each in decision.guards} == {"newest", "cause", "persistence"}
+    assert {each.guard for each in decision.guards} == {"newest", "serves", "cause", "persistence"}
+
+
+def test_retired_is_what_neither_serves_nor_served_last_nor_comes_next() -> None:
+    serving = replace(YOUNG, under_way=8)
+    assert [variant for variant in ("v3", "v6", "v7", "v8", "v77") if serving.has_retired(variant)] == ["v3", "v77"]
+    assert not Serving().has_retired("v3"), "without a champion nobody knows"
 
 
 def test_one_window_is_enough_where_the_stack_says_so() -> None:

@@ -353,6 +353,20 @@ def test_quality_has_alerts_and_episodes_of_its_own(fleet: Fleet) -> None:
     assert f"onwing drift report FD001 --window quality-{window(10)} --variant v7 --quality\n" in alert["Message"]
 
 
+def test_what_serves_nothing_any_more_is_told_of_quietly(fleet: Fleet) -> None:
+    fleet.serve(age=YOUNG)
+    metric = {"constraint_check_type": "GreaterThanThreshold", "metric_name": "rmse", "description": "22.1 > 16.0"}
+    ours = {"severity": "severe", "cause": "model", "kind": "quality"}
+    for hour, engines in enumerate((20, 40)):
+        content = json.dumps({"violations": [metric], "onwing": {**ours, "engines": engines}}).encode()
+        fleet.write(f"onwing-FD001/v3/quality-{window(hour)}", content)
+
+    assert [record["level"] for record in fleet.records()] == ["warning", "warning"]
+    assert fleet.rollbacks() == []
+    [alert] = fleet.stack.alerts()
+    assert "To do: nothing, v3 serves nothing any more" in alert["Message"]
+
+
 @pytest.mark.parametrize(
     ("engines", "consecutive"),
     [
@@ -472,7 +486,7 @@ def test_undated_window_of_quality_has_its_place_too(fleet: Fleet) -> None:
 def test_other_variants_violations_are_told_only(fleet: Fleet) -> None:
     fleet.serve(age=YOUNG)
     for hour in (10, 11):
-        fleet.report(hour, DRIFT, severity="severe", variant="v8")
+        fleet.report(hour, DRIFT, severity="severe", variant="v6")
 
     assert fleet.rollbacks() == []
     assert "the champion is v7" in " ".join(fleet.records()[-1]["reasons"])

@@ -19,7 +19,7 @@ from control_plane.violation_files import Cause, Severity
 Action = Literal["alert", "rollback", "retrain", "none"]
 Level = Literal["warning", "critical"]
 
-SELF_EVIDENT = ("newest", "rollback_allowed", "retrain_allowed")  # once they have passed
+SELF_EVIDENT = ("newest", "serves", "rollback_allowed", "retrain_allowed")  # once they have passed
 
 
 class Guard(BaseModel):
@@ -54,6 +54,7 @@ class Evidence:
     earlier: int = 0  # of those, the ones that had ended when the variant became champion
     is_known: bool = False  # the window judges what the last one in a row did, and next to nothing new
     newer_ok: str = ""  # a later window without violations: the file came late
+    is_retired: bool = False  # the variant serves nothing any more
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Serving:
     predecessor: int | None = None
     under_way: int | None = None  # version that is being deployed
     rolled_back_by: str = ""  # execution that violations started against this champion
+
+    def has_retired(self, variant: str) -> bool:
+        """Whether a variant of the fleet serves nothing any more; where there is no champion, nobody knows."""
+        serving = (self.version, self.predecessor, self.under_way)
+        return self.version is not None and variant not in {f"v{each}" for each in serving if each is not None}
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,11 @@ def ground_guards(evidence: Evidence, policy: ViolationSettings) -> list[Guard]:
             message=f"a later window ({evidence.newer_ok}) is without violations"
             if evidence.newer_ok
             else "no later window is without violations",
+        ),
+        Guard(
+            guard="serves",
+            passed=not evidence.is_retired,
+            message=f"{evidence.variant} serves {'nothing any more' if evidence.is_retired else 'the fleet'}",
         ),
         Guard(
             guard="cause",
@@ -191,7 +202,8 @@ def conclude(
 ) -> Decision:
     """Decide by guards that were looked at; an empty sequence means that they were not."""
     persists = evidence.consecutive >= policy.violation_windows or evidence.severity == "severe"
-    level: Level = "critical" if persists and not evidence.newer_ok else "warning"
+    is_urgent = persists and not evidence.newer_ok and not evidence.is_retired
+    level: Level = "critical" if is_urgent else "warning"
     guards = [*ground, *rollback, *(each for each in retrain if each not in rollback)]
     if not all(each.passed for each in ground):
         return Decision(

@@ -87,6 +87,8 @@ def what_to_do(account: Account) -> str:
             "wait for the new package (onwing status shows the training), then look at it and approve it: "
             f"onwing models --fleet {fleet}"
         )
+    if decision.missed("serves"):
+        return f"nothing, {account.variant} serves nothing any more; what serves is judged by itself."
     if account.findings.cause == "data":
         advice = account.findings.what_to_do or "correct what sends the data: its columns, units and sensors."
         return f"{advice} Until then the answers of every model are worth little."

@@ -127,6 +127,7 @@ def _decide(own: Handling, place: Place, held: Held, findings: Findings, order: 
         earlier=sum(episode.end_of(each) <= since for each in streak) if since else 0,
         is_known=order not in streak,
         newer_ok=episode.newer_ok(order),
+        is_retired=serving.has_retired(variant),
     )
     decision, known = _weigh(own, place, evidence, serving) if findings.count else (ok, None)
     account = Account(
