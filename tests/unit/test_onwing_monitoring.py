@@ -317,7 +317,7 @@ def test_what_is_overdue_depends_on_the_schedule(answer: Any, state: str) -> Non
 
 
 @pytest.mark.parametrize(("expression", "period"), PERIODS)
-def test_the_period_of_a_schedule_is_the_longest_time_between_two_runs(expression: str, period: timedelta) -> None:
+def test_the_period_of_a_schedule_is_the_time_between_two_runs(expression: str, period: timedelta) -> None:
     assert overdue_windows.period_of(expression) == period
 
 

@@ -773,7 +773,7 @@ def test_endpoint_that_monitoring_forgot_is_reported(world: World) -> None:
 
 
 @pytest.mark.parametrize(("expression", "period"), PERIODS)
-def test_period_of_a_schedule_is_the_longest_time_between_two_runs(expression: str, period: timedelta) -> None:
+def test_period_of_a_schedule_is_the_time_between_two_runs(expression: str, period: timedelta) -> None:
     assert overdue_windows.period_of(expression) == period
 
 

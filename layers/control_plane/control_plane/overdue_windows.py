@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 from control_plane import coverage, inventory, moments
@@ -20,37 +19,12 @@ from control_plane.inventory import Inventory
 PERIODS = 3
 HOUR = timedelta(hours=1)
 RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
-CRON = re.compile(r"cron\((\S+) (\S+) [*?] \* [*?](?: \*)?\)")
-FIELD = re.compile(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?")
 
 
 def period_of(expression: str) -> timedelta:
-    """The longest time between two runs of a schedule: of rate(...), or of a cron(...) that runs every day.
-
-    One hour, the stack's own, for what is neither.
-    """
-    expression = expression.strip()
-    if rate := RATE.fullmatch(expression):
-        return timedelta(**{f"{rate[2]}s": int(rate[1])})
-    if cron := CRON.fullmatch(expression):
-        minutes, hours = _values(cron[1], 60), _values(cron[2], 24)
-        runs = [60 * hour + minute for hour in sorted(hours) for minute in sorted(minutes)]
-        if runs:
-            return timedelta(minutes=max(b - a for a, b in pairwise([*runs, runs[0] + 24 * 60])))
-    return HOUR
-
-
-def _values(field: str, size: int) -> set[int]:
-    """What a field of a cron expression stands for, of 0 to size - 1; nothing if it is none that is known."""
-    found: set[int] = set()
-    for part in field.split(","):
-        match = FIELD.fullmatch(part)
-        if match is None:
-            return set()
-        first, last, step = match.groups()
-        end = int(last) if last else int(first) if first and not step else size - 1
-        found.update(range(int(first or 0), min(end, size - 1) + 1, max(1, int(step or 1))))
-    return found
+    """The time between two runs of a schedule by rate(...); for any other one hour, the stack's own."""
+    rate = RATE.fullmatch(expression.strip())
+    return timedelta(**{f"{rate[2]}s": int(rate[1])}) if rate else HOUR
 
 
 def last_looked(item: Mapping[str, Any], champion_since: object) -> datetime | None:
