@@ -629,13 +629,16 @@ def test_people_are_told_again_only_of_what_is_new_and_once_a_day(fleet: Fleet) 
     assert [topic for _, topic, _ in fleet.alerts()] == ["critical"]
 
 
-def test_long_episode_keeps_its_beginning_though_windows_are_forgotten(fleet: Fleet) -> None:
+def test_long_episode_keeps_its_beginning_though_windows_are_forgotten(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(violation_records, "WINDOWS_KEPT", 20)
     fleet.serve(predecessor=False)
     for hour in range(2 * violation_records.WINDOWS_KEPT + 5):
         episode = violation_records.add_window(
             fleet.stack.settings.table_name, "FD001", "v7", window(hour - 1000), violation_records.Ended(ok=False)
         )
-        if hour % 50 == 0 or len(episode.windows) < 3:
+        if hour % 5 == 0 or len(episode.windows) < 3:
             violation_records.describe_episode(episode, "warning")
     violation_records.describe_episode(episode, "critical")
 
