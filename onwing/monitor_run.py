@@ -148,9 +148,9 @@ def tell(context: Context, found: Sequence[Judged]) -> Exit:
         out.line("No endpoint is monitored.")
     odd = next((item for item in found if item.exit_code != Exit.OK), None)
     if odd is not None and odd.window is not None and odd.window.report:
-        which = "" if odd.champion else f" --variant {odd.variant}"
-        which += " --quality" if odd.kind != "data" else ""
-        out.next(f"onwing drift report {odd.fleet}{which}", f"onwing alerts --fleet {odd.fleet}")
+        variant = "" if odd.champion else odd.variant
+        report = monitoring.report_command(odd.fleet, variant, quality=odd.kind != "data")
+        out.next(report, f"onwing alerts --fleet {odd.fleet}")
     else:
         out.next("onwing drift status")
     return exit_code(found)

@@ -175,7 +175,7 @@ def _monitored(
         for name, stream in sorted(streams.items())
         if is_champion and (episode := _episode(stream)) is not None
     ]
-    report = f"onwing drift report {fleet}" + ("" if is_champion else f" --variant {variant}")
+    report = report_command(fleet, "" if is_champion else variant)
     return Monitored(
         fleet=fleet,
         endpoint=endpoint.name,
@@ -194,6 +194,11 @@ def _monitored(
         schedules=watched,
         what_to_do=_what_to_do(stack, state, fleet, report, decision, newest),
     )
+
+
+def report_command(fleet: str, variant: str = "", *, quality: bool = False) -> str:
+    """What shows the newest report of a fleet: its champion's, or a variant's."""
+    return f"onwing drift report {fleet}" + (f" --variant {variant}" if variant else "") + " --quality" * quality
 
 
 def windows(target: Target, stack: Stack, fleet: str, variant: str) -> Iterator[Window]:

@@ -48,9 +48,9 @@ def status(context: Context, fleet: str | None) -> Exit:
     odd = next((item for item in found if item.state != monitoring.OK), None)
     worse = next((item for item in found if _is_violated(item.quality)), None)
     if odd is not None and odd.last is not None and odd.last.report:
-        out.next(_report_command(odd), "onwing alerts")
+        out.next(monitoring.report_command(odd.fleet, _other(odd)), "onwing alerts")
     elif worse is not None:
-        out.next(f"{_report_command(worse)} --quality", "onwing alerts")
+        out.next(monitoring.report_command(worse.fleet, _other(worse), quality=True), "onwing alerts")
     else:
         out.next(f"onwing drift run {found[0].fleet}", "onwing status   (monitoring coverage)")
     return Exit.OK
@@ -132,8 +132,9 @@ def _todo(text: str) -> str:
     return f"[bold]→[/] {escape(text)}"
 
 
-def _report_command(item: Monitored) -> str:
-    return f"onwing drift report {item.fleet}" + ("" if item.champion else f" --variant {item.variant}")
+def _other(item: Monitored) -> str:
+    """The variant, where commands have to name it."""
+    return "" if item.champion else item.variant
 
 
 def episode_line(episode: Episode) -> str:

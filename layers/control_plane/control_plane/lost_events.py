@@ -17,6 +17,7 @@ import cmapss
 from control_plane import (
     approval_records,
     approvals,
+    captures,
     clients,
     datasets,
     ingestion,
@@ -268,8 +269,10 @@ def list_reports(bucket: str, now: datetime) -> Iterator[tuple[str, datetime]]:
     """
     earliest = now - REPORTS_SINCE - LONGEST_WINDOW
     years = [f"{year}/" for year in range(earliest.year, now.year + 1)]
-    for endpoint in _folders(bucket, violation_files.REPORTS_PREFIX):
-        for monitor in _folders(bucket, endpoint):
+    for endpoint in captures.list_folders(bucket, violation_files.REPORTS_PREFIX):
+        folder = f"{violation_files.REPORTS_PREFIX}{endpoint}/"
+        for name in captures.list_folders(bucket, folder):
+            monitor = f"{folder}{name}/"
             for prefix, first in (
                 ("2", f"{earliest:%Y%m%d}"),  # a window's time; Model Monitor's years sort before: "/" is before "0"
                 ("quality-", f"quality-{earliest:%Y%m%d}"),
@@ -285,9 +288,3 @@ def list_reports(bucket: str, now: datetime) -> Iterator[tuple[str, datetime]]:
                         recent = each["LastModified"] >= now - REPORTS_SINCE
                         if recent and each["Key"].endswith(f"/{violation_files.FILE}"):
                             yield each["Key"], each["LastModified"]
-
-
-def _folders(bucket: str, prefix: str) -> list[str]:
-    """The folders right below a prefix, which they begin with."""
-    pages = clients.s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
-    return [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", [])]

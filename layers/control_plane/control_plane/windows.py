@@ -151,10 +151,10 @@ def open_windows(
     found = [_open_or_skip(variant, _open_data, scope) for variant in variants]
     if (truth := _newest_truth(scope)) is not None:
         opened = 0
-        for variant in _predicting_variants(scope, roles):
+        for variant, item in _predicting_variants(scope, roles):
             if opened == QUALITY_AT_MOST:
                 break
-            found.append(_open_or_skip(variant, _open_quality, scope, truth))
+            found.append(_open_or_skip(variant, _open_quality, scope, truth, item))
             opened += isinstance(found[-1], Window)
     return WindowsResult(
         windows=[each for each in found if isinstance(each, Window)],
@@ -226,9 +226,8 @@ def _start(variant: _Variant, cursor: datetime | None, first: datetime | None) -
     return max((each.replace(microsecond=0) for each in (cursor, begin) if each), default=None)
 
 
-def _open_quality(variant: _Variant, scope: _Scope, truth: datetime) -> Window | Skipped | None:
+def _open_quality(variant: _Variant, scope: _Scope, truth: datetime, item: dict[str, str]) -> Window | Skipped | None:
     sort_key = f"QUALITY#{variant.name}"
-    item = _read(scope, sort_key)
     held = _held(scope, sort_key, item, variant)
     if held is not None:
         return held
@@ -426,16 +425,20 @@ def _captured_variants(scope: _Scope, roles: _Roles) -> tuple[list[_Variant], li
     return sorted(ours, key=lambda each: (not each.champion, -each.number)), strange
 
 
-def _predicting_variants(scope: _Scope, roles: _Roles) -> list[_Variant]:
-    """The variants with predictions: the champion, what else serves, those compared longest ago; then the newest."""
-    names = captures.list_folders(scope.settings.bucket_name, f"{PREDICTIONS_PREFIX}/{scope.endpoint}/")
-    variants = [roles.variant(name) for name in names if VARIANT.fullmatch(name)]
+def _predicting_variants(scope: _Scope, roles: _Roles) -> list[tuple[_Variant, dict[str, str]]]:
+    """The variants with predictions: the champion, what else serves, those compared longest ago; then the newest.
 
-    def order(variant: _Variant) -> tuple[bool, bool, str, int]:
-        compared = "" if variant.serving else _read(scope, f"QUALITY#{variant.name}").get("truth_until", "")
+    Each with its QUALITY item.
+    """
+    names = captures.list_folders(scope.settings.bucket_name, f"{PREDICTIONS_PREFIX}/{scope.endpoint}/")
+    found = [(roles.variant(name), _read(scope, f"QUALITY#{name}")) for name in names if VARIANT.fullmatch(name)]
+
+    def order(pair: tuple[_Variant, dict[str, str]]) -> tuple[bool, bool, str, int]:
+        variant, item = pair
+        compared = "" if variant.serving else item.get("truth_until", "")
         return not variant.champion, not variant.serving, compared, -variant.number
 
-    return sorted(variants, key=order)
+    return sorted(found, key=order)
 
 
 def _package(variant: _Variant) -> tuple[str, str]:
