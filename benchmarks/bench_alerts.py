@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import checkout
 from localcloud.testing import localcloud, wait_for
 from onwing import alerts, embedded, up
 from onwing import target as targets
@@ -32,9 +33,7 @@ from onwing.project import Project
 from onwing.stack import Stack
 from onwing.target import Options, Target
 
-ROOT = Path(__file__).parents[1]
 REPORT = Path(__file__).with_name("constraint_violations.json")
-PARTS = ("template.yaml", "samconfig.toml", "functions", "layers", "statemachines", "training_image")
 CLOUDS = 5
 FLEETS, WINDOWS = 4, 2  # in each cloud
 SETTLE_SECONDS = 10.0  # after a deployment, while the layer is compiled: no report comes that soon
@@ -60,7 +59,9 @@ def run() -> Figures:
     cold: list[Sample] = []
     warm: list[Sample] = []
     with tempfile.TemporaryDirectory(prefix="bench-alerts-") as folder:
-        project = _copy(Path(folder))
+        checkout.copy(Path(folder))
+        Path(folder, ".venvs").symlink_to(checkout.ROOT / ".venvs")  # SAM CLI
+        project = Project(Path(folder))
         for number in range(1, CLOUDS + 1):
             with _deployed(project) as (target, stack):
                 first, *others = measure(target, stack)
@@ -82,18 +83,6 @@ def figures(samples: list[Sample]) -> Figures:
 def _spread(seconds: list[float]) -> dict[str, float]:
     p50, p95 = np.percentile(seconds, [50, 95])
     return {"p50": round(float(p50), 3), "p95": round(float(p95), 3), "max": round(max(seconds), 3)}
-
-
-def _copy(folder: Path) -> Project:
-    """A checkout of its own, so that nothing meets the one that is worked in."""
-    for part in PARTS:
-        source = ROOT / part
-        if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder / part)
-    (folder / ".venvs").symlink_to(ROOT / ".venvs")  # SAM CLI
-    return Project(folder)
 
 
 @contextlib.contextmanager

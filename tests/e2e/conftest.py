@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +15,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PARTS = ("template.yaml", "samconfig.toml", "statemachines", "functions", "layers", "training_image")
+from benchmarks import checkout as checkouts  # the fixture has that name
 
 
 @dataclass
@@ -30,7 +28,7 @@ class Checkout:
     def environment(self) -> dict[str, str]:
         """As a newcomer has it: no AWS settings."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "ONWING_", "PYTEST_"))}
-        return {**kept, "ONWING_SAM": str(ROOT / ".venvs/sam/bin/sam"), "COLUMNS": "100"}
+        return {**kept, "ONWING_SAM": str(checkouts.ROOT / ".venvs/sam/bin/sam"), "COLUMNS": "100"}
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start `onwing` with its output in a file."""
@@ -91,12 +89,7 @@ class Checkout:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Checkout]:
-    for part in PARTS:
-        source = ROOT / part
-        if source.is_dir():
-            shutil.copytree(source, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, tmp_path / part)
+    checkouts.copy(tmp_path)
     copy = Checkout(tmp_path)
     yield copy
     if copy.processes():
