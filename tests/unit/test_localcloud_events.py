@@ -193,7 +193,7 @@ def passing() -> Failed:
 def test_delivery_is_tried_again_after_growing_pauses() -> None:
     target = Target(*(passing() for _ in range(4)))
     deliverer = submitted(target)
-    assert target.over.wait(10)
+    assert target.over.wait(60)
     assert target.ended == [(1, "succeeded", None)]
     times = [when for _n, when in target.attempts]
     assert len(times) == 5
@@ -204,7 +204,7 @@ def test_delivery_is_tried_again_after_growing_pauses() -> None:
 def test_delivery_ends_when_its_attempts_are_used_up() -> None:
     target = Target(*(passing() for _ in range(9)))
     submitted(target, MaximumRetryAttempts=2)
-    assert target.over.wait(10)
+    assert target.over.wait(60)
     assert target.ended == [(1, "THROTTLING", "MaximumRetryAttempts")]
     assert len(target.attempts) == 3
 
@@ -216,14 +216,14 @@ def test_delivery_ends_when_it_is_too_old() -> None:
     old = make(1, MaximumEventAgeInSeconds=60)
     old.since -= 61
     deliverer.submit(old)
-    assert target.over.wait(10)
+    assert target.over.wait(60)
     assert target.ended == [(1, "THROTTLING", "MaximumEventAgeInSeconds")]
 
 
 def test_final_failure_is_not_tried_again() -> None:
     target = Target(Failed("NO_RESOURCE", "not there", final=True))
     submitted(target)
-    assert target.over.wait(10)
+    assert target.over.wait(60)
     assert (len(target.attempts), target.ended) == (1, [(1, "NO_RESOURCE", None)])
 
 
@@ -234,7 +234,7 @@ def test_mistake_in_a_handler_is_a_failure_like_any_other() -> None:
 
     target = Broken()
     submitted(target, MaximumRetryAttempts=0)
-    assert target.over.wait(10)
+    assert target.over.wait(60)
     assert target.ended == [(1, "INTERNAL_ERROR", "MaximumRetryAttempts")]
 
 
@@ -248,5 +248,5 @@ def test_what_waits_survives_a_restart() -> None:
     second.load_persisted_state(kept)
     assert second.get_state() == kept
     second.resume()
-    assert target.over.wait(10)
+    assert target.over.wait(60)
     assert target.ended == [(7, "succeeded", None)]

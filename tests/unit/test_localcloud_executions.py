@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from localcloud.fidelity import definitions, error_matching, execution_logs, payload_limit, redrive, retries
 from localcloud.fidelity.yaml_definitions import as_json
-from localcloud.states import workflow
+from localcloud.states import endings, workflow
 from localcloud.states.endings import Ending, Timers
 
 # --- Retry ---
@@ -221,18 +223,27 @@ def test_action_that_fails_keeps_no_other_from_being_called() -> None:
     assert called.is_set()
 
 
-def test_timers_call_in_order_and_what_was_taken_back_never() -> None:
-    timers, done = Timers(), threading.Event()
+def test_timers_call_in_order_and_what_was_taken_back_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    timers, ready, done = Timers(), threading.Event(), threading.Event()
     called: list[str] = []
-    timers.after(0.2, lambda: called.append("second"))
-    timers.after(0.05, lambda: called.append("first"))
-    timers.after(0.1, lambda: called.append("never"))()
-    timers.after(0.4, done.set)
-    assert done.wait(30)
+
+    def hold() -> None:
+        ready.wait(60)
+
+    timers.after(0, hold)  # the others are all set, at one instant, before any of them is called
+    now = time.monotonic()
+    with monkeypatch.context() as patch:
+        patch.setattr(endings, "time", SimpleNamespace(monotonic=lambda: now))
+        timers.after(0.2, lambda: called.append("second"))
+        timers.after(0.05, lambda: called.append("first"))
+        timers.after(0.1, lambda: called.append("never"))()
+        timers.after(0.4, done.set)
+    ready.set()
+    assert done.wait(60)
     assert called == ["first", "second"]
     again = threading.Event()
     timers.after(0.01, again.set)  # its thread had nothing left to do, and comes back
-    assert again.wait(30)
+    assert again.wait(60)
 
 
 # --- branches ---
@@ -251,7 +262,7 @@ def places(count: int, *done: int) -> list[dict[str, Any]]:
 
 def test_what_is_done_is_left_out_and_no_more_run_than_may() -> None:
     ran: list[int] = []
-    at_once, most, lock = 0, 0, threading.Lock()
+    at_once, most, lock, met = 0, 0, threading.Lock(), threading.Event()
 
     def run(number: int, own: workflow.Walk) -> None:
         nonlocal at_once, most
@@ -259,6 +270,9 @@ def test_what_is_done_is_left_out_and_no_more_run_than_may() -> None:
         with lock:
             at_once += 1
             most = max(most, at_once)
+            if most == 2:
+                met.set()
+        met.wait(60)  # the first two, however slowly their threads start
         own.ending.wait(0.02)
         with lock:
             at_once -= 1
@@ -283,7 +297,7 @@ def test_first_failure_ends_the_others() -> None:
 
     with pytest.raises(ValueError, match="first"):
         workflow.side_by_side(walk(), places(2), 2, run)
-    assert ended.wait(30)
+    assert ended.wait(60)
 
 
 def test_ended_walk_ends_its_branches_and_raises_abandoned() -> None:

@@ -16,7 +16,7 @@ def never() -> threading.Event:
 
 
 def waits(slots: Slots, number: int) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while slots.waiting != number:
         assert time.monotonic() < end, f"{slots.waiting} wait, not {number}"
         time.sleep(0.001)
@@ -37,7 +37,7 @@ def test_release_without_acquire_is_refused() -> None:
 
 
 def test_never_more_than_size_at_once() -> None:
-    slots, lock = Slots(3), threading.Lock()
+    slots, lock, full = Slots(3), threading.Lock(), threading.Event()
     now = most = 0
 
     def job() -> None:
@@ -46,6 +46,9 @@ def test_never_more_than_size_at_once() -> None:
         with lock:
             now += 1
             most = max(most, now)
+            if most == 3:
+                full.set()
+        full.wait(60)  # the first three meet, however slowly their threads start
         time.sleep(0.005)
         with lock:
             now -= 1
