@@ -13,9 +13,9 @@ def processes_of(directory: Path) -> list[str]:
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             environment = (entry / "environ").read_bytes().decode(errors="replace")
-        except OSError:
+        except OSError:  # it has ended since it was listed
             continue
         if line and str(directory) in line + environment:
             found.append(line)
