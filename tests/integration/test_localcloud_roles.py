@@ -16,6 +16,7 @@ from .localcloud_requests import ended, log_lines, processing, training, unique
 from .roles import ACCOUNT, Statement, allow, client_of, refused
 
 SAGEMAKER = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}"
+SECONDS = 180  # for whatever starts processes, beside whatever else the machine does
 
 
 def user(cloud: Cloud, *statements: Statement) -> Any:
@@ -41,7 +42,7 @@ def execution(cloud: Cloud, role: str, resource: str, arguments: dict[str, Any])
         described: dict[str, Any] = client.describe_execution(executionArn=arn)
         return None if described["status"] == "RUNNING" else described
 
-    return wait_for(look, 60)
+    return wait_for(look, SECONDS)
 
 
 # --- SageMaker's API ------------------------------------------------------------------------------------------------
@@ -299,7 +300,7 @@ def test_job_s_process_acts_under_the_job_s_role(localcloud: Cloud, bucket: str)
     role = localcloud.role(unique("job"))
     request = processing(name, bucket, environment={"STUB_WHOAMI": "1"})
     localcloud.client("sagemaker").create_processing_job(**{**request, "RoleArn": role})
-    assert ended(localcloud, "Processing", name)["ProcessingJobStatus"] == "Completed"
+    assert ended(localcloud, "Processing", name, SECONDS)["ProcessingJobStatus"] == "Completed"
     arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/{role.rsplit('/', 1)[1]}/SageMaker"
     assert f"I am {arn}" in log_lines(localcloud, "/aws/sagemaker/ProcessingJobs", name)
 
@@ -314,7 +315,7 @@ def test_job_whose_role_cannot_read_its_input_fails_and_says_so(localcloud: Clou
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/{key}"}}
     request = training(name, bucket, InputDataConfig=[{"ChannelName": "train", "DataSource": source}])
     localcloud.client("sagemaker").create_training_job(**{**request, "RoleArn": role})
-    job = ended(localcloud, "Training", name)
+    job = ended(localcloud, "Training", name, SECONDS)
     assert job["TrainingJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("ClientError: Data download failed")
     assert "AccessDenied" in job["FailureReason"]
@@ -328,7 +329,7 @@ def test_job_whose_role_cannot_write_its_output_fails_and_says_so(localcloud: Cl
     role = localcloud.role(unique("mute"), allow("s3:GetObject", "s3:ListBucket"))
     name = unique("mute")
     localcloud.client("sagemaker").create_processing_job(**{**processing(name, bucket), "RoleArn": role})
-    job = ended(localcloud, "Processing", name)
+    job = ended(localcloud, "Processing", name, SECONDS)
     assert job["ProcessingJobStatus"] == "Failed"
     assert "AccessDenied" in job["FailureReason"]
     assert "s3:PutObject" in job["FailureReason"]
@@ -356,7 +357,7 @@ def test_function_acts_under_its_role(localcloud: Cloud, bucket: str) -> None:
         Handler="app.handler",
         Role=role,
         Code={"ZipFile": code.getvalue()},
-        Timeout=60,
+        Timeout=120,
     )
     answer = client.invoke(FunctionName=name, Payload=json.dumps({"bucket": bucket}))
     arn, error = json.loads(answer["Payload"].read())
@@ -408,7 +409,8 @@ def dead_letter(cloud: Cloud, source: str, url: str) -> dict[str, str]:
     entry = {"Source": source, "DetailType": "test", "Detail": "{}"}
     cloud.client("events").put_events(Entries=[entry])
     sqs = cloud.client("sqs")
-    message = wait_for(lambda: sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"]).get("Messages"), 30)[0]
+    request = {"QueueUrl": url, "MessageAttributeNames": ["All"]}
+    message = wait_for(lambda: sqs.receive_message(**request).get("Messages"), SECONDS)[0]
     return {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
 
 
@@ -426,7 +428,7 @@ def test_rule_starts_a_machine_under_its_target_s_role_only(localcloud: Cloud) -
     starting = localcloud.role(unique("starting"), allow("states:StartExecution", on=machine))
     source, _ = rule_to(localcloud, machine, starting)
     localcloud.client("events").put_events(Entries=[{"Source": source, "DetailType": "test", "Detail": "{}"}])
-    assert wait_for(lambda: client.list_executions(stateMachineArn=machine)["executions"], 30)
+    assert wait_for(lambda: client.list_executions(stateMachineArn=machine)["executions"], SECONDS)
 
 
 def test_rule_needs_the_key_of_an_encrypted_topic(localcloud: Cloud) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.testing import Cloud, wait_for
+from localcloud.testing import Cloud
 
 from .conformance.steps import PYTHON, closed
 from .localcloud_requests import ROLE, unique
@@ -26,6 +26,7 @@ SAGEMAKER = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}"
 ALARMS = f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm"
 STATES = f"arn:aws:states:us-east-1:{ACCOUNT}"
 Need = tuple[str, str]
+SECONDS = 180  # for whatever starts processes, beside whatever else the machine does
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ CALLS = {
             ("sagemaker:UpdateEndpoint", f"{SAGEMAKER}:endpoint/{t.endpoint}"),
             ("sagemaker:UpdateEndpoint", f"{SAGEMAKER}:endpoint-config/{t.other_config}"),
         ],
-        lambda cloud, t, _: settled(cloud, t.endpoint),
+        lambda cloud, t, _: settled(cloud, t.endpoint, SECONDS),
     ),
     "UpdateEndpointWeightsAndCapacities": Call(
         "aws-sdk:sagemaker:updateEndpointWeightsAndCapacities",
@@ -141,7 +142,7 @@ CALLS = {
             "DesiredWeightsAndCapacities": [{"VariantName": "v", "DesiredWeight": 2}],
         },
         lambda t, _: [("sagemaker:UpdateEndpointWeightsAndCapacities", f"{SAGEMAKER}:endpoint/{t.endpoint}")],
-        lambda cloud, t, _: settled(cloud, t.endpoint),
+        lambda cloud, t, _: settled(cloud, t.endpoint, SECONDS),
     ),
     "DescribeEndpoint": Call(
         "aws-sdk:sagemaker:describeEndpoint",
@@ -190,7 +191,7 @@ CALLS = {
         lambda _, new: [("sagemaker:DeleteEndpoint", f"{SAGEMAKER}:endpoint/{new}")],
         lambda cloud, t, new: (
             cloud.client("sagemaker").create_endpoint(EndpointName=new, EndpointConfigName=t.config),
-            settled(cloud, new),
+            settled(cloud, new, SECONDS),
         ),
     ),
     "InvokeEndpoint": Call(
@@ -340,7 +341,12 @@ def things(localcloud: Cloud, bucket: str) -> Things:
     with zipfile.ZipFile(code, "w") as packed:
         packed.writestr("app.py", "def handler(event, context):\n    return {'ok': True}\n")
     function = cloud.client("lambda").create_function(
-        FunctionName=name, Runtime=PYTHON, Handler="app.handler", Role=ROLE, Code={"ZipFile": code.getvalue()}
+        FunctionName=name,
+        Runtime=PYTHON,
+        Handler="app.handler",
+        Role=ROLE,
+        Code={"ZipFile": code.getvalue()},
+        Timeout=120,  # not Lambda's three seconds: the machine may be busy
     )["FunctionArn"]
     served = model(cloud, bucket)
     first = config(cloud, variant("v", served))
@@ -384,7 +390,7 @@ def performed(cloud: Cloud, call: Call, arguments: dict[str, Any], needs: list[N
     states = cloud.client("stepfunctions")
     created = states.create_state_machine(name=unique("exactly"), definition=definition, roleArn=role)
     started = states.start_execution(stateMachineArn=created["stateMachineArn"])
-    return closed(cloud, started["executionArn"])
+    return closed(cloud, started["executionArn"], SECONDS)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -400,4 +406,4 @@ def test_a_call_needs_exactly_what_aws_says(localcloud: Cloud, things: Things, n
         assert f"is not authorized to perform: {action} on resource: {resource} because" in refused["cause"]
     done = performed(localcloud, call, arguments, needs)
     assert done["status"] == "SUCCEEDED", (done["error"], done["cause"])
-    wait_for(lambda: settled(localcloud, things.endpoint)["EndpointStatus"] == "InService")
+    assert settled(localcloud, things.endpoint, SECONDS)["EndpointStatus"] == "InService"
