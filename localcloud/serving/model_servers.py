@@ -14,9 +14,10 @@ import random
 import secrets
 import shutil
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ MOST_FAILED_STARTS = 3
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 30.0
 STOP_GRACE = 5.0
+# How long a server that has closed a connection is asked whether it still lives; one that does answers at once.
+SURVIVAL_SECONDS = 30.0
 # Below the range from which Linux takes ports of outgoing connections: nobody takes one between choice and use.
 _PORTS = range(18_000, 31_000)
 
@@ -69,6 +72,42 @@ class Serving:
     utilization_every: int = STANDARD
 
 
+class Process:
+    """One life of a model server: the process, and the door to it."""
+
+    def __init__(self, container: Container, port: int) -> None:
+        self.container = container
+        self._port = port
+        self._pool = _pool(port)
+
+    def request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], seconds: float
+    ) -> urllib3.BaseHTTPResponse:
+        """One request, answered in full.
+
+        Raises:
+            urllib3.exceptions.HTTPError: no answer, or none in time.
+        """
+        return _ask(self._pool, method, path, body, headers, seconds)
+
+    def survived(self) -> bool:
+        """Whether it lives on, after it has closed a connection without an answer.
+
+        On a busy machine it is learnt late that a process has ended. So it is asked itself, by a connection of its
+        own: only one that lives can answer, and where nobody listens there is none.
+        """
+        deadline = time.monotonic() + SURVIVAL_SECONDS
+        while self.container.wait(0) is None and time.monotonic() < deadline:
+            with contextlib.suppress(urllib3.exceptions.HTTPError, OSError), _pool(self._port) as door:
+                try:
+                    _ask(door, "GET", "/ping", None, {}, PING_SECONDS)
+                except urllib3.exceptions.NewConnectionError:
+                    return False
+                return True
+            self.container.wait(0.02)  # it is busy, or it ends
+        return self.container.wait(0) is None
+
+
 class ModelServer:
     """One instance: a process that serves a model for as long as this object is not stopped."""
 
@@ -91,8 +130,7 @@ class ModelServer:
         self._platform, self._scope, self._serving = platform, scope, serving
         self._image: Image = platform.image(serving.served["Image"])
         self._on_death = on_death
-        self._container: Container | None = None
-        self._pool: urllib3.HTTPConnectionPool | None = None
+        self.process: Process | None = None  # the present one, or the last
         self._base = platform.base_directory(serving.name)
         try:
             uri = serving.served.get("Artefact", {}).get("S3Uri", "")
@@ -107,8 +145,8 @@ class ModelServer:
     @property
     def pid(self) -> int | None:
         """The process's id, while it runs."""
-        container = self._container
-        return container.pid if container is not None and container.wait(0) is None else None
+        process = self.process
+        return process.container.pid if process is not None and process.container.wait(0) is None else None
 
     @property
     def stream(self) -> str:
@@ -128,20 +166,10 @@ class ModelServer:
         Raises:
             urllib3.exceptions.HTTPError: no answer, or none in time.
         """
-        pool = self._pool
-        if pool is None:
+        process = self.process
+        if process is None:
             raise urllib3.exceptions.HTTPError(f"{self._serving.name} has no server at present")
-        return pool.urlopen(
-            method,
-            path,
-            body=body,
-            headers=headers,
-            retries=False,
-            redirect=False,
-            timeout=urllib3.Timeout(connect=PING_SECONDS, read=seconds),
-            preload_content=True,
-            decode_content=False,
-        )
+        return process.request(method, path, body, headers, seconds)
 
     def stop(self, grace: float = STOP_GRACE) -> None:
         """End the process for good; returns when nothing of it is left."""
@@ -149,8 +177,8 @@ class ModelServer:
         self.ready = False
         if not self._settled.is_set():
             self.failure = "it was stopped"
-        if (container := self._container) is not None:
-            container.stop(grace)
+        if (process := self.process) is not None:
+            process.container.stop(grace)
         self._thread.join(grace + 5)
         self._settled.set()
         self._log.close()
@@ -162,13 +190,14 @@ class ModelServer:
         while not self.stopped.is_set():
             code = -1
             try:
-                container = self._start()
-                if self._wait_for_ping(container):
-                    was_healthy = True
-                    delay = FIRST_DELAY
-                    self.ready = True
-                    self._settled.set()
-                code = container.wait(None) or 0
+                with reserved_port() as port:
+                    process = self._start(port)
+                    if self._wait_for_ping(process):
+                        was_healthy = True
+                        delay = FIRST_DELAY
+                        self.ready = True
+                        self._settled.set()
+                    code = process.container.wait(None) or 0
             except ContainerError as error:
                 self._log.write(f"localcloud: {error}")
             except Exception as error:
@@ -188,8 +217,7 @@ class ModelServer:
             self.stopped.wait(delay)
             delay = min(delay * 2, LONGEST_DELAY)
 
-    def _start(self) -> Container:
-        port = free_port()
+    def _start(self, port: int) -> Process:
         serving = self._serving
         shutil.rmtree(self._base / "tmp", ignore_errors=True)
         spec = ContainerSpec(
@@ -208,28 +236,26 @@ class ModelServer:
             # A server imports what it needs and stays; what jobs preload (a whole training framework) is not for it.
             warm=False,
         )
-        # block=False: as many connections as requests at once; maxsize of them are kept alive.
-        self._pool = urllib3.HTTPConnectionPool(HOST, port, maxsize=64, block=False)
-        container = self._platform.runtime.start(spec, self._log.write)
-        self._container = container
+        process = Process(self._platform.runtime.start(spec, self._log.write), port)
+        self.process = process
         if self.stopped.is_set():
-            container.kill()
-        return container
+            process.container.kill()
+        return process
 
-    def _wait_for_ping(self, container: Container) -> bool:
+    def _wait_for_ping(self, process: Process) -> bool:
         """Wait until /ping answers 200; False when the process has ended, or was ended because its time is up."""
         deadline = time.monotonic() + self._serving.startup_seconds
         pause = 0.02
-        while container.wait(pause) is None:
+        while process.container.wait(pause) is None:
             if self.stopped.is_set():
                 return False
             with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
-                if self.request("GET", "/ping", None, {}, PING_SECONDS).status == 200:
+                if process.request("GET", "/ping", None, {}, PING_SECONDS).status == 200:
                     return True
             if time.monotonic() > deadline:
                 if not self._settled.is_set():
                     self.failure = f"it did not answer /ping with 200 within {self._serving.startup_seconds:.0f} s"
-                container.stop(1)
+                process.container.stop(1)
                 return False
             pause = min(pause * 1.2, 0.25)
         return False
@@ -371,19 +397,68 @@ def _stop_all(servers: list[ModelServer], grace: float) -> None:
         thread.join(grace + 10)
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on.
+def _pool(port: int) -> urllib3.HTTPConnectionPool:
+    # block=False: as many connections as requests at once; maxsize of them are kept alive.
+    return urllib3.HTTPConnectionPool(HOST, port, maxsize=64, block=False)
+
+
+def _ask(
+    pool: urllib3.HTTPConnectionPool,
+    method: str,
+    path: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    seconds: float,
+) -> urllib3.BaseHTTPResponse:
+    return pool.urlopen(
+        method,
+        path,
+        body=body,
+        headers=headers,
+        retries=False,
+        redirect=False,
+        # A server with more connections than it takes at once lets a new one wait: that is time for the answer too.
+        timeout=urllib3.Timeout(connect=seconds, read=seconds),
+        preload_content=True,
+        decode_content=False,
+    )
+
+
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """A loopback port on which nobody listens, and which no other model server of this machine is given meanwhile.
+
+    From the choice until the server listens nothing would tell another localcloud, or another thread of this one, that
+    the port is taken: the second server could not listen, and the first would answer its /ping.
 
     Raises:
-        ContainerError: none was found.
+        ContainerError: there is none.
     """
     for _ in range(200):
         port = random.choice(_PORTS)
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            return port
+        with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as claim:
+            if _claimed(claim, port) and _is_free(port):
+                yield port
+                return
     raise ContainerError("no free port for a model server on the loopback interface")
+
+
+def _claimed(claim: socket.socket, port: int) -> bool:
+    """Claim a port for as long as the socket is open: a name of Linux's own, which goes with whoever has it."""
+    if sys.platform != "linux":
+        return True
+    try:
+        claim.bind(f"\0localcloud-model-server-{port}")
+    except OSError:
+        return False
+    return True
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True

@@ -201,7 +201,8 @@ def ask(
     """Have one of a variant's instances answer; (None, None) when no instance is up.
 
     A connection that the server closed while it was idle, or a server that had gone before, is no failure of the
-    request: it goes to the next. One that the server died of does not. Status 0 is no answer in time, as AWS has it.
+    request: it goes to the next. One that the server died of does not: it would take the next with it. Status 0 is no
+    answer in time, as AWS has it.
     """
     failed: list[ModelServer] = []
     for attempt in range(3):
@@ -209,19 +210,22 @@ def ask(
         if server is None:
             return None, None
         begin = time.perf_counter()
+        process = server.process
+        assert process is not None  # it was ready once
         try:
-            response = server.request("POST", "/invocations", body, headers, seconds)
+            response = process.request("POST", "/invocations", body, headers, seconds)
             return Answer(response.status, response.headers, response.data, time.perf_counter() - begin), server
-        except urllib3.exceptions.TimeoutError:
-            message = (
-                b"Your invocation timed out while waiting for a response from container primary. Review the latency "
-                b"metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
-            )
-            return Answer(0, {}, message, time.perf_counter() - begin), server
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            time.sleep(0.02)  # time to learn whether the process has ended
-            refused = isinstance(error, urllib3.exceptions.NewConnectionError)
-            if attempt == 2 or not (refused or server.pid is not None):
+            refused = isinstance(error, urllib3.exceptions.NewConnectionError)  # by its class a TimeoutError too
+            if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
+                message = (
+                    b"Your invocation timed out while waiting for a response from container primary. Review the "
+                    b"latency metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
+                )
+                return Answer(0, {}, message, time.perf_counter() - begin), server
+            if refused:
+                process.container.wait(0.02)  # time to learn that it has ended
+            if attempt == 2 or not (refused or process.survived()):
                 message = f"The server closed the connection without an answer ({type(error).__name__}).".encode()
                 return Answer(502, {}, message, time.perf_counter() - begin), server
             failed.append(server)
