@@ -152,7 +152,7 @@ class Bench:
         in_arns = {"Training": "training-job", "Processing": "processing-job"}.get(kind, "hyper-parameter-tuning-job")
         live = self.sagemaker.platform.live(SCOPE, in_arns, name)
         if live is not None:
-            assert live.finished.wait(20)
+            assert live.finished.wait(60)
         return self.call(f"Describe{kind}Job", **{f"{kind}JobName": name})
 
 

@@ -68,9 +68,9 @@ def test_stop_while_queued_never_starts_a_container(tmp_path: Path) -> None:
     bench = Bench(tmp_path, slots=1)
     bench.runtime.act = lambda spec, say: None  # runs until it is stopped
     bench.train("first")
-    wait_for(lambda: bench.runtime.specs)
+    wait_for(lambda: bench.runtime.specs, 60)
     bench.train("second")
-    wait_for(lambda: bench.call("DescribeTrainingJob", TrainingJobName="second")["SecondaryStatus"] == "Pending")
+    wait_for(lambda: bench.call("DescribeTrainingJob", TrainingJobName="second")["SecondaryStatus"] == "Pending", 60)
     bench.call("StopTrainingJob", TrainingJobName="second")
     assert bench.ended("second")["TrainingJobStatus"] == "Stopped"
     bench.call("StopTrainingJob", TrainingJobName="first")
@@ -115,7 +115,7 @@ def test_restored_jobs_that_were_cut_off_have_failed(bench: Bench, tmp_path: Pat
     restarted.sagemaker.restored()
     job = restarted.ended()
     assert (job["TrainingJobStatus"], job["FailureReason"]) == ("Failed", INTERRUPTED)
-    assert restarted.events.get(timeout=5)["DetailType"] == "SageMaker Training Job State Change"
+    assert restarted.events.get(timeout=60)["DetailType"] == "SageMaker Training Job State Change"
     restarted.sagemaker.close()
 
 
@@ -171,7 +171,7 @@ def test_tuning_ends_early_when_its_criterion_is_met(bench: Bench, patience: dic
         },
     )
     live = bench.sagemaker.platform.live(SCOPE, "hyper-parameter-tuning-job", "tune")
-    assert live is None or live.finished.wait(20)
+    assert live is None or live.finished.wait(60)
     job = bench.call("DescribeHyperParameterTuningJob", HyperParameterTuningJobName="tune")
     assert job["HyperParameterTuningJobStatus"] == "Completed"
     assert job["TrainingJobStatusCounters"]["Completed"] <= 4

@@ -79,7 +79,7 @@ class Monitored:
             over = [each["MonitoringExecutionStatus"] not in ("Pending", "InProgress", "Stopping") for each in found]
             return found if len(found) == count and all(over) else None
 
-        return wait_for(look, 20)
+        return wait_for(look, 60)
 
     def job(self, execution: dict[str, Any]) -> dict[str, Any]:
         name = execution["ProcessingJobArn"].rpartition("/")[2]
@@ -264,7 +264,7 @@ def test_a_job_that_runs_is_in_progress_can_be_stopped_and_keeps_its_schedule(mo
     monitored.put("v1/2026/03/01/10/a.jsonl")
     monitored.schedule("NOW", timing={"DataAnalysisStartTime": "-PT1H", "DataAnalysisEndTime": "PT0H"})
     call = monitored.bench.call
-    (execution,) = wait_for(lambda: monitored.executions(StatusEquals="InProgress") or None, 20)
+    (execution,) = wait_for(lambda: monitored.executions(StatusEquals="InProgress") or None, 60)
     with pytest.raises(ValidationException, match="has an execution in progress"):
         call("DeleteMonitoringSchedule", MonitoringScheduleName="watch")
     call("StopProcessingJob", ProcessingJobName=execution["ProcessingJobArn"].rpartition("/")[2])
@@ -465,7 +465,7 @@ def test_what_a_restart_cut_off_has_failed_and_the_schedule_goes_on(monitored: M
     monitored.put("v1/2026/03/01/10/a.jsonl")
     monitored.schedule()
     monitored.at(TEN + timedelta(hours=1, minutes=1))
-    wait_for(lambda: (monitored.executions(StatusEquals="InProgress") and bench.runtime.containers) or None, 20)
+    wait_for(lambda: (monitored.executions(StatusEquals="InProgress") and bench.runtime.containers) or None, 60)
     rows = json.loads(json.dumps(store.snapshot()))
     bench.runtime.containers[0].stop()
     monitored.ended()

@@ -28,7 +28,7 @@ def test_continuous_outputs_are_in_s3_while_the_job_runs_and_others_only_after_s
     def act(spec: ContainerSpec, say: Say) -> int:
         for name in ("live", "late"):
             (spec.base_dir / f"processing/{name}/part").write_text("1")
-        wait_for(lambda: "s3://bucket/live/part" in bench.s3.uploads)
+        wait_for(lambda: "s3://bucket/live/part" in bench.s3.uploads, 60)
         assert "s3://bucket/late/part" not in bench.s3.uploads
         (spec.base_dir / "processing/live/last").write_text("2")
         return 1

@@ -47,7 +47,7 @@ def train(base: Path, **environment: str) -> tuple[int, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     return ran.returncode, ran.stdout + ran.stderr
 
@@ -151,9 +151,11 @@ class Server:
     """A model server under test."""
 
     def __init__(self, base: Path, **environment: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        # Nobody else gets the port meanwhile: it stays bound. The server may bind it as well, because nobody listens.
+        self.reserved = socket.socket()
+        self.reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.reserved.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.reserved.getsockname()[1]}"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "localcloud.containers.script_mode", "serve"],
             env={
@@ -177,7 +179,7 @@ class Server:
         headers = {"Content-Type": kind, "Accept": accept}
         request = urllib.request.Request(f"{self.url}/invocations", body, headers)
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
@@ -197,12 +199,13 @@ def servers() -> Iterator[list[Server]]:
     for server in started:
         server.process.kill()
         server.process.communicate()
+        server.reserved.close()
 
 
 def test_defaults_speak_json_csv_and_say_what_they_do_not(tmp_path: Path, servers: list[Server]) -> None:
     server = Server(served(tmp_path, SERVED))
     servers.append(server)
-    wait_for(server.ping, 30)
+    wait_for(server.ping, 60)
     assert server.invoke(b"[1, 2.5]", "application/json") == (200, b"[2.0, 5.0]")
     assert server.invoke(b"1,2\n3,4\n", "text/csv", "text/csv") == (200, b"2.0,4.0\n6.0,8.0\n")
     assert server.invoke(b"[1]", "application/json", "*/*") == (200, b"[2]")
@@ -228,7 +231,7 @@ def output_fn(prediction, accept):
 """
     server = Server(served(tmp_path, SERVED + own))
     servers.append(server)
-    wait_for(server.ping, 30)
+    wait_for(server.ping, 60)
     assert server.invoke(b"four", "text/plain") == (200, b'{"length": 4, "context": null}')
     status, told = server.invoke(b"bad", "text/plain")
     assert (status, b"cannot read this" in told) == (500, True)
@@ -237,7 +240,7 @@ def output_fn(prediction, accept):
 def test_server_whose_model_cannot_be_loaded_ends_and_says_why(tmp_path: Path, servers: list[Server]) -> None:
     server = Server(served(tmp_path, "def model_fn(model_dir):\n    raise OSError('no model here')\n"))
     servers.append(server)
-    _, errors = server.process.communicate(timeout=30)
+    _, errors = server.process.communicate(timeout=60)
     assert server.process.returncode == 1
     assert b"no model here" in errors
 

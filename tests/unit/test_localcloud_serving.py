@@ -109,7 +109,7 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
     logs.close()
 
 
-def fleet(platform: Platform, deaths: list[int], seconds: float = 20.0, **environment: str) -> Fleet:
+def fleet(platform: Platform, deaths: list[int], seconds: float = 120.0, **environment: str) -> Fleet:
     served = {"Image": "test/model-server:1", "Environment": environment, "RoleArn": "r"}
     return Fleet(platform, SCOPE, Serving("f", served, "g", "p", startup_seconds=seconds), deaths.append)
 
@@ -122,7 +122,7 @@ def test_servers_start_on_their_own_and_not_from_a_warm_parent(
     monkeypatch.setattr(platform.runtime, "start", lambda spec, log: start((specs.append(spec), spec)[1], log))
     served = fleet(platform, [])
     served.start(1)
-    assert served.wait_healthy(time.monotonic() + 60) is None
+    assert served.wait_healthy(time.monotonic() + 120) is None
     served.stop()
     assert [spec.warm for spec in specs] == [False]
 
@@ -130,7 +130,7 @@ def test_servers_start_on_their_own_and_not_from_a_warm_parent(
 def test_a_server_that_never_answers_its_ping_is_given_up(platform: Platform) -> None:
     never = fleet(platform, [], 1.0, NEVER_HEALTHY="1")
     never.start(1)
-    failure = never.wait_healthy(time.monotonic() + 30)
+    failure = never.wait_healthy(time.monotonic() + 120)
     assert failure == "it did not answer /ping with 200 within 1 s"
     never.stop()
     assert list(platform.directory.iterdir()) == []
@@ -140,7 +140,7 @@ def test_a_server_that_ends_at_once_is_given_up_after_three_times(platform: Plat
     deaths: list[int] = []
     crashing = fleet(platform, deaths, CRASH="1")
     crashing.start(1)
-    assert crashing.wait_healthy(time.monotonic() + 30) == "it ended 3 times, the last time with exit code 1"
+    assert crashing.wait_healthy(time.monotonic() + 120) == "it ended 3 times, the last time with exit code 1"
     assert deaths == [1, 1, 1]
     crashing.stop()
 
@@ -148,7 +148,7 @@ def test_a_server_that_ends_at_once_is_given_up_after_three_times(platform: Plat
 def test_a_fleet_drains_before_it_is_done(platform: Platform) -> None:
     serving = fleet(platform, [])
     serving.start(2)
-    assert serving.wait_healthy(time.monotonic() + 30) is None
+    assert serving.wait_healthy(time.monotonic() + 120) is None
     serving.enter()
     assert not serving.drain(0.05)
     servers = [serving.take() for _ in range(4)]

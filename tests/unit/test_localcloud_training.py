@@ -4,6 +4,7 @@ import gzip
 import os
 import struct
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def test_checkpoints_come_back_and_go_to_s3_while_the_job_runs(bench: Bench) -> 
         folder = spec.base_dir / "checkpoints"
         assert sorted(path.name for path in folder.iterdir()) == ["epoch-1"]
         (folder / "epoch-2").write_text("two")
-        wait_for(lambda: bench.s3.uploads.get("s3://bucket/checkpoints/epoch-2") == b"two")
+        wait_for(lambda: bench.s3.uploads.get("s3://bucket/checkpoints/epoch-2") == b"two", 60)
         (folder / "epoch-2").write_text("two and a half")
         (spec.base_dir / "output/tensorboard/events").write_text("curve")
         return 1
@@ -177,7 +178,7 @@ def test_spot_job_that_waits_too_long_for_its_turn_is_given_up(tmp_path: Path) -
     bench = Bench(tmp_path, slots=1)
     bench.runtime.act = lambda spec, say: None
     bench.train("first")
-    wait_for(lambda: bench.runtime.specs)
+    wait_for(lambda: bench.runtime.specs, 60)
     stopping = {"MaxRuntimeInSeconds": 1, "MaxWaitTimeInSeconds": 1}
     bench.train("spot", EnableManagedSpotTraining=True, StoppingCondition=stopping)
     job = bench.ended("spot")
@@ -190,13 +191,17 @@ def test_spot_job_that_waits_too_long_for_its_turn_is_given_up(tmp_path: Path) -
 def test_spot_jobs_waiting_and_running_have_a_common_limit(tmp_path: Path) -> None:
     bench = Bench(tmp_path, slots=1)
     bench.runtime.act = lambda spec, say: None
-    bench.train("first", StoppingCondition={"MaxRuntimeInSeconds": 2})
-    wait_for(lambda: bench.runtime.specs)
-    stopping = {"MaxRuntimeInSeconds": 4, "MaxWaitTimeInSeconds": 4}
+    bench.train("first")
+    wait_for(lambda: bench.runtime.specs, 60)
+    stopping = {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 600}
     bench.train("spot", EnableManagedSpotTraining=True, StoppingCondition=stopping)
+    store = bench.sagemaker.platform.store
+    with store.lock:  # as if it had waited for almost all of them
+        store.table(SCOPE, "training-job")["spot"]["CreationTime"] -= timedelta(seconds=598)
+    bench.call("StopTrainingJob", TrainingJobName="first")
     job = bench.ended("spot")
     assert job["SecondaryStatus"] == "MaxWaitTimeExceeded"
-    assert 1 <= job["TrainingTimeInSeconds"] < 4
+    assert job["TrainingTimeInSeconds"] < 300
     bench.sagemaker.close()
 
 

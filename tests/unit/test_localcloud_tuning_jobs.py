@@ -2,9 +2,10 @@
 
 import itertools
 import json
+import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from localcloud.containers.processes import ContainerSpec
 from localcloud.errors import ResourceLimitExceeded, ValidationException
 from localcloud.sagemaker.quotas import TRAINING_JOBS, TUNING_JOBS
 from localcloud.testing import wait_for
-from localcloud.tuning import tuning_request
+from localcloud.tuning import tuning_run
 
 from .localcloud_bench import Bench, definition
 
@@ -163,16 +164,21 @@ def test_bad_trials_are_stopped_early_and_keep_their_last_value(bench: Bench) ->
 
 
 def test_tuning_job_over_its_time_completes_with_what_it_has(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = tuning_request.read  # the API takes no less than two minutes
-    monkeypatch.setattr(tuning_request, "read", lambda *given: replace(read(*given), seconds=1))
     count = itertools.count()
+
+    def monotonic() -> float:
+        """Its time is over once the second has begun."""
+        return time.monotonic() + (600 if len(children(bench)) > 1 else 0)
+
+    monkeypatch.setattr(tuning_run, "time", SimpleNamespace(monotonic=monotonic))
 
     def act(spec: ContainerSpec, say: Say) -> int | None:
         say("loss=1")
         return 0 if next(count) == 0 else None  # the second would go on for ever
 
     bench.runtime.act = act
-    bench.tune()
+    limits = {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 120}
+    bench.tune(config={"ResourceLimits": limits})
     job = bench.ended("tune", "HyperParameterTuning")
     assert job["HyperParameterTuningJobStatus"] == "Completed"
     assert [child["TrainingJobStatus"] for child in children(bench)] == ["Completed", "Stopped"]
@@ -195,7 +201,7 @@ def test_only_so_many_tuning_jobs_run_at_once(tmp_path: Path) -> None:
     bench.tune("first")
     with pytest.raises(ResourceLimitExceeded, match="is 1 Tuning Jobs, with current utilization of 1 Tuning Jobs"):
         bench.tune("second")
-    wait_for(lambda: bench.runtime.specs)
+    wait_for(lambda: bench.runtime.specs, 60)
     bench.call("StopHyperParameterTuningJob", HyperParameterTuningJobName="first")
     bench.ended("first", "HyperParameterTuning")
     bench.runtime.act = say_n

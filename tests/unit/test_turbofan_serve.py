@@ -31,9 +31,11 @@ class Server:
     """`python -m turbofan serve` on a port of its own."""
 
     def __init__(self, base: Path, **environment: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        # Nobody else gets the port meanwhile: it stays bound. The server may bind it as well, because nobody listens.
+        self.reserved = socket.socket()
+        self.reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.reserved.bind(("127.0.0.1", 0))
+        self.port: int = self.reserved.getsockname()[1]
         self.log = base / "log"
         given = {
             "SAGEMAKER_BASE_DIR": str(base),
@@ -77,6 +79,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for server in servers:
         server.process.kill()
         server.process.wait()
+        server.reserved.close()
 
 
 @pytest.fixture
@@ -147,7 +150,8 @@ def test_told_to_stop_it_answers_what_it_has_begun(start: Start, model: Path, co
     head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), SECONDS) as connection:
         connection.sendall(head.encode() + body[:-500])
-        assert server.pool.request("GET", "/ping").status == 200  # what came before it has been seen
+        for _ in range(5):  # what came before has been accepted then, and read: each takes another turn of the loop
+            assert server.pool.request("GET", "/ping").status == 200
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         connection.sendall(body[-500:])
