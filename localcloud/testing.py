@@ -139,7 +139,7 @@ def localcloud(
         daemon.stop(directory)
 
 
-def wait_for(look: Callable[[], Found | None], seconds: float = 20.0, pause: float = 0.02) -> Found:
+def wait_for(look: Callable[[], Found | None], seconds: float = 120.0, pause: float = 0.02) -> Found:
     """What ``look`` finds, as soon as it finds something.
 
     Raises:

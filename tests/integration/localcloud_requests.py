@@ -31,7 +31,7 @@ def training(name: str, bucket: str, **more: Any) -> dict[str, Any]:
         "HyperParameters": more.pop("hyperparameters", {}),
         "OutputDataConfig": {"S3OutputPath": f"s3://{bucket}/models"},
         "ResourceConfig": RESOURCES,
-        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
         **more,
     }
 
@@ -79,7 +79,7 @@ def tuning(name: str, bucket: str, *, jobs: int = 4, parallel: int = 2, **more: 
     }
 
 
-def ended(cloud: Cloud, kind: str, name: str, seconds: float = 30.0) -> dict[str, Any]:
+def ended(cloud: Cloud, kind: str, name: str, seconds: float = 240.0) -> dict[str, Any]:
     """The description of a job once it has ended; ``kind``: Training, Processing or HyperParameterTuning."""
     operation = {
         "Training": "describe_training_job",
