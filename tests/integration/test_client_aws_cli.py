@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from localcloud.testing import Cloud
+from localcloud.testing import Cloud, wait_for
 
-from .localcloud_requests import ROLE, training, unique
+from .localcloud_requests import ROLE, ended, training, unique
 
 AWS = Path(sys.executable).with_name("aws")
 
@@ -29,7 +29,7 @@ def aws(localcloud: Cloud, tmp_path: Path) -> Aws:
 
     def run(*arguments: str, code: int = 0) -> Any:
         ran = subprocess.run(
-            [AWS, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+            [AWS, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=240
         )
         assert ran.returncode == code, f"aws {' '.join(arguments)}: {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
         if code:
@@ -56,9 +56,10 @@ def test_files_go_to_s3_and_back(aws: Aws, tmp_path: Path) -> None:
     aws("s3", "rb", f"s3://{bucket}", "--force")
 
 
-def test_training_job_is_started_waited_for_and_read(aws: Aws, bucket: str) -> None:
+def test_training_job_is_started_waited_for_and_read(aws: Aws, localcloud: Cloud, bucket: str) -> None:
     name = unique("cli")
     aws("sagemaker", "create-training-job", "--cli-input-json", json.dumps(training(name, bucket)))
+    ended(localcloud, "Training", name)  # the command looks every two minutes, and cannot be told otherwise
     aws("sagemaker", "wait", "training-job-completed-or-stopped", "--training-job-name", name)
     status = ("--query", "TrainingJobStatus", "--output", "text")
     assert aws("sagemaker", "describe-training-job", "--training-job-name", name, *status) == "Completed\n"
@@ -88,10 +89,12 @@ def test_state_machine_is_made_run_and_read(aws: Aws, tmp_path: Path) -> None:
     made = ("--name", unique("cli"), "--role-arn", ROLE, "--definition", "file://machine.json")
     arn = aws("stepfunctions", "create-state-machine", *made)["stateMachineArn"]
     execution = aws("stepfunctions", "start-execution", "--state-machine-arn", arn)["executionArn"]
-    for _ in range(30):
+
+    def over() -> Any:
         described = aws("stepfunctions", "describe-execution", "--execution-arn", execution)
-        if described["status"] != "RUNNING":
-            break
+        return described if described["status"] != "RUNNING" else None
+
+    described = wait_for(over)
     assert (described["status"], json.loads(described["output"])) == ("SUCCEEDED", {"made": "here"})
 
 

@@ -15,7 +15,7 @@ from botocore.exceptions import WaiterError
 
 from localcloud.testing import Cloud
 
-from .localcloud_requests import processing, training, tuning, unique
+from .localcloud_requests import ended, processing, training, tuning, unique
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def session(localcloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> boto3.session
     return boto3.session.Session()
 
 
-FAST = {"Delay": 1, "MaxAttempts": 60}
+FAST = {"Delay": 1, "MaxAttempts": 240}
 
 
 def test_waiters_of_all_kinds_of_jobs(session: boto3.session.Session, bucket: str) -> None:
@@ -48,7 +48,7 @@ def test_waiter_gives_up_on_a_job_that_fails(session: boto3.session.Session, buc
     assert "on purpose" in sagemaker.describe_training_job(TrainingJobName=name)["FailureReason"]
 
 
-def test_paginators_give_everything_once(session: boto3.session.Session, bucket: str) -> None:
+def test_paginators_give_everything_once(session: boto3.session.Session, localcloud: Cloud, bucket: str) -> None:
     sagemaker: Any = session.client("sagemaker")
     name = unique("paged")
     sagemaker.create_hyper_parameter_tuning_job(**tuning(name, bucket, jobs=3))
@@ -62,7 +62,7 @@ def test_paginators_give_everything_once(session: boto3.session.Session, bucket:
     assert [group for page in lists for group in page] == [f"{name}-{group}" for group in range(5)]
     tunings = sagemaker.get_paginator("list_hyper_parameter_tuning_jobs").paginate(NameContains=name)
     assert len(tunings.build_full_result()["HyperParameterTuningJobSummaries"]) == 1
-    sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+    ended(localcloud, "HyperParameterTuning", name)  # its slots are for the tests that follow
 
 
 def test_resources_work_like_the_clients(session: boto3.session.Session) -> None:
@@ -100,7 +100,7 @@ def test_presigned_url_opens_the_object_and_no_other(session: boto3.session.Sess
     s3: Any = session.client("s3")
     key = unique("presigned")
     s3.put_object(Bucket=bucket, Key=key, Body=b"inside")
-    url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=60)
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=3600)
     with urllib.request.urlopen(url) as answer:
         assert answer.read() == b"inside"
     with pytest.raises(urllib.error.HTTPError) as missing:

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,7 +34,7 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 
@@ -148,7 +147,7 @@ def test_shell_that_takes_its_env_speaks_to_it(directory: Path) -> None:
         eval "$({sys.executable} -m localcloud env --dir {directory})"
         {Path(sys.executable).with_name("aws")} s3 mb s3://from-the-shell >/dev/null && echo "token=$AWS_SESSION_TOKEN"
     """
-    ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=240, check=False)
     assert (ran.returncode, ran.stdout) == (0, "token=\n"), ran.stderr
     running = daemon.find(directory)
     assert running is not None
@@ -178,7 +177,7 @@ def test_log_is_followed(directory: Path) -> None:
         log.write("a new line\n")
     assert "a new line\n" in iter(follower.stdout.readline, "")
     follower.send_signal(signal.SIGINT)
-    assert follower.wait(20) == 130
+    assert follower.wait(120) == 130
     follower.stdout.close()
 
 
@@ -213,17 +212,25 @@ def test_several_at_once_have_ports_data_and_ends_of_their_own(tmp_path: Path) -
 
 def test_idle_it_takes_little_memory(directory: Path) -> None:
     running = daemon.start(directory, keep=False)
-    time.sleep(3)  # SageMaker's model is loaded in the background
+    # SageMaker's model is loaded in the background; once this is answered it is there.
+    Cloud(running).client("sagemaker").list_endpoints()
     used = sum(_resident(pid) for pid in (running.pid, *_descendants(running.pid)))
     print(f"idle: {used:.0f} MB")
     assert used < IDLE_MEGABYTES
 
 
 def _descendants(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it has ended since it was listed
+        return []
     return [found for child in children for found in (int(child), *_descendants(int(child)))]
 
 
 def _resident(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.findall(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)[0]) / 1000
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    # A process that is ending has none any more.
+    return sum(int(found) for found in re.findall(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)) / 1000

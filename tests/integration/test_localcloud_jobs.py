@@ -39,7 +39,9 @@ def test_training_job_gets_channels_and_leaves_a_model(localcloud: Cloud, bucket
 
     assert arn == f"arn:aws:sagemaker:us-east-1:{localcloud.account}:training-job/{name}"
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Completed", "Completed")
-    assert [step["Status"] for step in job["SecondaryStatusTransitions"]] == [
+    passed = [step["Status"] for step in job["SecondaryStatusTransitions"]]
+    # Pending as well where jobs of another module still have the slots.
+    assert [status for status in passed if status != "Pending"] == [
         *("Starting", "Downloading", "Training", "Uploading", "Completed")
     ]
     assert all("EndTime" in step for step in job["SecondaryStatusTransitions"])
@@ -80,7 +82,7 @@ def test_missing_input_fails_the_job(localcloud: Cloud, bucket: str) -> None:
 def test_stopped_training_job_keeps_its_model(localcloud: Cloud, bucket: str) -> None:
     sagemaker = localcloud.client("sagemaker")
     name = unique("stopped")
-    sagemaker.create_training_job(**training(name, bucket, hyperparameters={"sleep": "60"}))
+    sagemaker.create_training_job(**training(name, bucket, hyperparameters={"sleep": "600"}))
     wait_for(lambda: "Val RMSE: 4.000000" in _lines_so_far(localcloud, name))
 
     sagemaker.stop_training_job(TrainingJobName=name)
@@ -106,7 +108,7 @@ def _lines_so_far(cloud: Cloud, name: str) -> list[str]:
 def test_max_runtime_stops_the_job(localcloud: Cloud, bucket: str) -> None:
     name = unique("too-long")
     localcloud.client("sagemaker").create_training_job(
-        **training(name, bucket, hyperparameters={"sleep": "60"}, StoppingCondition={"MaxRuntimeInSeconds": 1})
+        **training(name, bucket, hyperparameters={"sleep": "600"}, StoppingCondition={"MaxRuntimeInSeconds": 1})
     )
     job = ended(localcloud, "Training", name)
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
@@ -224,7 +226,7 @@ def test_failed_processing_job_uploads_nothing_and_keeps_its_message(localcloud:
 def test_processing_job_can_be_stopped(localcloud: Cloud, bucket: str) -> None:
     sagemaker = localcloud.client("sagemaker")
     name = unique("process-stops")
-    sagemaker.create_processing_job(**processing(name, bucket, environment={"SLEEP": "60"}))
+    sagemaker.create_processing_job(**processing(name, bucket, environment={"SLEEP": "600"}))
     sagemaker.stop_processing_job(ProcessingJobName=name)
     assert ended(localcloud, "Processing", name)["ProcessingJobStatus"] == "Stopped"
 
@@ -299,7 +301,7 @@ def test_tuning_job_without_its_metric_fails(localcloud: Cloud, bucket: str) -> 
 def test_stopping_a_tuning_job_stops_its_trials(localcloud: Cloud, bucket: str) -> None:
     sagemaker = localcloud.client("sagemaker")
     name = unique("stop-tune")
-    sagemaker.create_hyper_parameter_tuning_job(**tuning(name, bucket, static={"sleep": "60"}))
+    sagemaker.create_hyper_parameter_tuning_job(**tuning(name, bucket, static={"sleep": "600"}))
     wait_for(
         lambda: sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)[
             "TrainingJobSummaries"
@@ -362,12 +364,20 @@ def test_stopped_job_leaves_checkpoints_with_which_the_next_goes_on(localcloud: 
     settings = {
         "CheckpointConfig": {"S3Uri": f"s3://{bucket}/checkpoints/{first}"},
         "EnableManagedSpotTraining": True,
-        "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 90},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200},
     }
     sagemaker.create_training_job(
-        **{**training(first, bucket, hyperparameters={"checkpoint": "epoch 1", "sleep": "60"}), **settings}
+        **{**training(first, bucket, hyperparameters={"checkpoint": "epoch 1", "sleep": "600"}), **settings}
     )
-    wait_for(lambda: keys(localcloud, bucket, f"checkpoints/{first}/"))  # while the job runs
+
+    def kept() -> bytes:
+        if not keys(localcloud, bucket, f"checkpoints/{first}/"):
+            return b""
+        body: bytes = s3.get_object(Bucket=bucket, Key=f"checkpoints/{first}/latest")["Body"].read()
+        return body
+
+    # While the job runs; a file goes up while it is being written, too.
+    wait_for(lambda: kept() == b"epoch 1")
     sagemaker.stop_training_job(TrainingJobName=first)
     assert ended(localcloud, "Training", first)["TrainingJobStatus"] == "Stopped"
     sagemaker.create_training_job(**{**training(second, bucket, hyperparameters={"checkpoint": "epoch 2"}), **settings})

@@ -19,7 +19,7 @@ def test_quota_of_the_command_line_is_kept(tmp_path: Path) -> None:
         cloud.role("job-role")
         cloud.client("s3").create_bucket(Bucket="quotas")
         sagemaker = cloud.client("sagemaker")
-        sagemaker.create_training_job(**training(unique("first"), "quotas", hyperparameters={"sleep": "60"}))
+        sagemaker.create_training_job(**training(unique("first"), "quotas", hyperparameters={"sleep": "600"}))
         with pytest.raises(sagemaker.exceptions.ResourceLimitExceeded) as error:
             sagemaker.create_training_job(**training(unique("second"), "quotas"))
         assert f"The account-level service limit '{QUOTA}' is 1 Instances" in str(error.value)

@@ -38,7 +38,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 def saved(cloud: Cloud) -> None:
     """Wait until all that was done is on disk."""
     time.sleep(0.5)  # for what follows asynchronously
-    wait_for(lambda: (daemon.snapshots(cloud.running) or {})["current"], 60)
+    wait_for(lambda: (daemon.snapshots(cloud.running) or {})["current"])
 
 
 def restart(cloud: Cloud) -> None:
@@ -110,7 +110,7 @@ def test_message_in_flight_comes_back(mortal: Cloud) -> None:
     sqs.receive_message(QueueUrl=url, VisibilityTimeout=3)
     restart(mortal)
     sqs = mortal.client("sqs")
-    again = wait_for(lambda: sqs.receive_message(QueueUrl=url).get("Messages"), 30)
+    again = wait_for(lambda: sqs.receive_message(QueueUrl=url).get("Messages"))
     assert again[0]["Body"] == "taken, but not deleted"
 
 
@@ -125,6 +125,7 @@ def test_function_with_a_layer_works_again(mortal: Cloud) -> None:
         Role=mortal.role("reader"),
         Handler="main.handler",
         Layers=[layer],
+        Timeout=60,
         Code={"ZipFile": zipped("main.py", "import words\ndef handler(event, context):\n    return words.WORD\n")},
     )
     restart(mortal)
@@ -166,7 +167,7 @@ def test_interrupted_job_and_execution_fail_with_their_events(mortal: Cloud) -> 
     events.put_rule(Name="ends", EventPattern=json.dumps({"source": ["aws.states", "aws.sagemaker"]}))
     events.put_targets(Rule="ends", Targets=[{"Id": "1", "Arn": f"arn:aws:sqs:us-east-1:{ACCOUNT}:events"}])
     mortal.client("sagemaker").create_training_job(
-        **training("cut-off", "plain-bucket", hyperparameters={"sleep": "60"})
+        **training("cut-off", "plain-bucket", hyperparameters={"sleep": "600"})
     )
     states = mortal.client("stepfunctions")
     machine = states.create_state_machine(
@@ -179,7 +180,6 @@ def test_interrupted_job_and_execution_fail_with_their_events(mortal: Cloud) -> 
         lambda: (
             mortal.client("sagemaker").describe_training_job(TrainingJobName="cut-off")["SecondaryStatus"] == "Training"
         ),
-        60,
     )
     restart(mortal)
 
@@ -189,7 +189,7 @@ def test_interrupted_job_and_execution_fail_with_their_events(mortal: Cloud) -> 
     states = mortal.client("stepfunctions")
     ended = wait_for(lambda: (d := states.describe_execution(executionArn=execution))["status"] != "RUNNING" and d)
     assert (ended["status"], ended["error"]) == ("FAILED", "Localcloud.Interrupted")
-    assert states.get_execution_history(executionArn=execution)["events"][-1]["type"] == "ExecutionFailed"
+    wait_for(lambda: states.get_execution_history(executionArn=execution)["events"][-1]["type"] == "ExecutionFailed")
     told: list[dict[str, Any]] = []
 
     def both() -> bool:
@@ -200,7 +200,7 @@ def test_interrupted_job_and_execution_fail_with_their_events(mortal: Cloud) -> 
         }
         return {("cut-off", "FAILED"), ("cut-off", "Failed")} <= ends
 
-    wait_for(both, 60)
+    wait_for(both)
 
 
 def allow_events(url: str) -> str:
@@ -233,7 +233,7 @@ def test_stack_that_was_being_made_can_be_deleted(mortal: Cloud) -> None:
     newest = stacks.describe_stack_events(StackName="waits")["StackEvents"][0]
     assert "localcloud was stopped" in newest["ResourceStatusReason"]
     stacks.delete_stack(StackName="waits")
-    stacks.get_waiter("stack_delete_complete").wait(StackName="waits", WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    stacks.get_waiter("stack_delete_complete").wait(StackName="waits", WaiterConfig={"Delay": 1, "MaxAttempts": 120})
 
 
 def test_reset_is_not_undone_by_a_kill(mortal: Cloud) -> None:

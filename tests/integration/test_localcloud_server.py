@@ -54,7 +54,7 @@ def test_command_starts_finds_resets_and_stops(directory: Path) -> None:
     cloud = Cloud(daemon.Running(**on_disk, directory=directory))
     cloud.client("s3").create_bucket(Bucket="some-bucket")
     cloud.role("job-role")
-    cloud.client("sagemaker").create_training_job(**training("long", "some-bucket", hyperparameters={"sleep": "60"}))
+    cloud.client("sagemaker").create_training_job(**training("long", "some-bucket", hyperparameters={"sleep": "600"}))
     assert command("status", "--dir", str(directory)).returncode == 0
     assert command("reset", "--dir", str(directory)).returncode == 0
     assert cloud.client("s3").list_buckets()["Buckets"] == []

@@ -45,7 +45,7 @@ def ended(cloud: Cloud, name: str) -> dict[str, Any]:
         described: dict[str, Any] = cloud.client("sagemaker").describe_transform_job(TransformJobName=name)
         return described if described["TransformJobStatus"] in ("Completed", "Failed", "Stopped") else None
 
-    return wait_for(look, 60)
+    return wait_for(look, 240)
 
 
 def outputs(cloud: Cloud, bucket: str, name: str) -> dict[str, str]:
@@ -144,7 +144,7 @@ def test_no_input_fails_the_job(localcloud: Cloud, bucket: str) -> None:
 
 
 def test_a_job_is_stopped(localcloud: Cloud, bucket: str) -> None:
-    name = start(localcloud, bucket, {"a.csv": b"1\n"}, model={"SLEEP": "100"})
+    name = start(localcloud, bucket, {"a.csv": b"1\n"}, model={"SLEEP": "600"})
     localcloud.client("sagemaker").stop_transform_job(TransformJobName=name)
     assert ended(localcloud, name)["TransformJobStatus"] == "Stopped"
     with pytest.raises(ClientError, match="Stopped"):
@@ -194,7 +194,7 @@ def test_step_functions_wait_for_a_transform_job(localcloud: Cloud, bucket: str)
         described: dict[str, Any] = states.describe_execution(executionArn=execution)
         return described if described["status"] != "RUNNING" else None
 
-    described = wait_for(look, 60)
+    described = wait_for(look, 240)
     assert described["status"] == "SUCCEEDED", described
     assert json.loads(described["output"])["TransformJobStatus"] == "Completed"
     assert outputs(localcloud, bucket, name) == {"a.csv.out": "3.0\n"}
