@@ -115,11 +115,11 @@ def _probe(
     """
     asked = probes.load(settings.bucket_name, challenger.probes)
     verify = request.phase == "verify"
-    own = probes.send(request.endpoint, challenger.variant, asked, batch_only=verify)
+    own = probes.send(request.endpoint, challenger.variant, asked, limits, batch_only=verify)
     its = None
     # What cannot answer at all needs no comparison.
     if request.champion is not None and not verify and not own.errors:
-        its = probes.send(request.endpoint, request.champion.variant, asked)
+        its = probes.send(request.endpoint, request.champion.variant, asked, limits)
         champion = found[request.champion.variant]
         champion.probe_latency_ms, champion.probe_rmse = its.latency_ms, its.rmse(asked)
         found[challenger.variant].probe_difference = own.difference(its)

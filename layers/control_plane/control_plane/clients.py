@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions.client import SFNClient
 
 
-PROBE_READ_SECONDS = 5
+PROBE_READ_SECONDS = 5.0
 
 
 @cache
@@ -52,9 +52,9 @@ def sagemaker() -> SageMakerClient:
 
 
 @cache
-def sagemaker_runtime() -> SageMakerRuntimeClient:
-    """The client that probes endpoints: it waits PROBE_READ_SECONDS for an answer and never asks twice."""
-    config = Config(connect_timeout=3, read_timeout=PROBE_READ_SECONDS, retries={"total_max_attempts": 1})
+def sagemaker_runtime(read_seconds: float = PROBE_READ_SECONDS) -> SageMakerRuntimeClient:
+    """The client that probes endpoints: it waits so long for an answer and never asks twice by itself."""
+    config = Config(connect_timeout=3, read_timeout=read_seconds, retries={"total_max_attempts": 1})
     return boto3.client("sagemaker-runtime", config=config)
 
 
