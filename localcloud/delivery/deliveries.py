@@ -209,7 +209,9 @@ class Deliverer:
 
     def get_state(self) -> dict[str, Any]:
         """What is neither delivered nor dead, as JSON values. Takes no lock: it may run in a forked child."""
-        return {"waiting": [asdict(delivery) for delivery in [*self._restored, *list(self._waiting.values())]]}
+        both = [*self._restored, *list(self._waiting.values())]
+        each_once = {id(delivery): delivery for delivery in both}  # `resume` submits one after the other
+        return {"waiting": [asdict(delivery) for delivery in each_once.values()]}
 
     def load_persisted_state(self, data: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
         """Keep what waited until `resume`: the targets may not have been restored yet."""
@@ -217,9 +219,9 @@ class Deliverer:
 
     def resume(self) -> None:
         """Go on where it stopped: a target may be given something twice, as it may on AWS, but never not at all."""
-        restored, self._restored = self._restored, []
-        for delivery in restored:
+        for delivery in self._restored:
             self.submit(delivery)
+        self._restored = []  # not before: what is saved meanwhile is to have them all
 
     def reset(self) -> None:
         """Forget everything."""

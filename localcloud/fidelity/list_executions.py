@@ -34,13 +34,14 @@ def _list(data: workflow.Json) -> Answer:
     wrong = _wrong(machine, map_run, status, redriven, limit)
     if wrong is not None:
         return wrong
-    found = [
-        execution
-        for execution in list(hooks.get("states.executions").values())
-        if (execution.get("mapRunArn") == map_run if map_run else _is_of(execution, str(machine)))
-        and status in (None, execution["status"])
-        and (redriven is None or (redriven == "REDRIVEN") == (execution.get("redriveCount", 0) > 0))
-    ]
+    with workflow.lock:
+        found = [
+            dict(execution)
+            for execution in list(hooks.get("states.executions").values())
+            if (execution.get("mapRunArn") == map_run if map_run else _is_of(execution, str(machine)))
+            and status in (None, execution["status"])
+            and (redriven is None or (redriven == "REDRIVEN") == (execution.get("redriveCount", 0) > 0))
+        ]
     found.sort(key=_position, reverse=True)
     if data.get("nextToken"):
         try:

@@ -140,12 +140,13 @@ def _make_handle(handle: Any) -> Any:
 
 def _make_describe(describe: Any) -> Any:
     def described(data: workflow.Json) -> Any:
-        status, headers, body = describe(data)
-        if status != 200:
-            return status, headers, body
-        execution = hooks.get("states.executions")[data["executionArn"]]
-        more = {name: execution.get(name) for name in ("stateMachineVersionArn", "stateMachineAliasArn")}
-        told = {**json.loads(body), **{name: arn for name, arn in more.items() if arn}, **redrives(execution)}
+        with workflow.lock:
+            status, headers, body = describe(data)
+            if status != 200:
+                return status, headers, body
+            execution = hooks.get("states.executions")[data["executionArn"]]
+            more = {name: execution.get(name) for name in ("stateMachineVersionArn", "stateMachineAliasArn")}
+            told = {**json.loads(body), **{name: arn for name, arn in more.items() if arn}, **redrives(execution)}
         return status, headers, json.dumps({name: value for name, value in told.items() if value is not None}).encode()
 
     return described

@@ -134,8 +134,10 @@ class Clock:
         if now < self._late[mark][1]:
             return
         del self._late[mark]
-        self._done[mark] = scheduled
-        self._fire(scope, schedule, scheduled)
+        try:  # fired, then done: what is saved in between fires again after a restart, and is not lost
+            self._fire(scope, schedule, scheduled)
+        finally:
+            self._done[mark] = scheduled
         if schedule_times.next_time(schedule, scheduled) is None:
             self._complete(scope, key, schedule)
 

@@ -25,7 +25,9 @@ class Ending:
         self._lock = threading.Lock()
         self._event = threading.Event()
         self._actions: dict[object, Action] = {}
-        self._leave: Action = above.call(self.end) if above is not None else _nothing
+        self._leave: Action = _nothing
+        if above is not None:
+            self._leave = above.call(self.end)  # which may come at once
 
     @property
     def ended(self) -> bool:

@@ -21,7 +21,8 @@ from localcloud.states.endings import Ending
 
 Json = dict[str, Any]
 
-# Guards every execution's status and history: events have consecutive numbers, and an execution closes once.
+# Guards every execution's status and history: events have consecutive numbers, and an execution closes once. Who tells
+# of a status holds it: an execution that has ended has its whole history.
 lock = threading.RLock()
 
 
@@ -156,11 +157,11 @@ def close(
         hooks.get("states.event")(execution, event, {member: details})
         if status == "SUCCEEDED":
             execution["place"] = None  # nothing to redrive
+        waiting = _awaited.pop(execution["executionArn"], None)
     walk = running.get(execution["executionArn"])
     if walk is not None and walk is not current():
         walk.ending.end()
     hooks.get("states.status_event")(execution)
-    waiting = _awaited.pop(execution["executionArn"], None)
     if waiting is not None:
         waiting.end()
     return True

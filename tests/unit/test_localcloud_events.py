@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,8 @@ from localcloud.delivery import deliveries, schedule_times
 from localcloud.delivery.deliveries import Deliverer, Delivery, Failed
 from localcloud.delivery.event_paths import MISSING, find
 from localcloud.errors import ApiError
+from localcloud.fidelity.schedule_delivery import Clock
+from localcloud.store import Scope
 
 EVENT = {"detail": {"items": [{"n": 1}, {"n": 2}], "a-b": {"c d": 3}, "x": None}, "resources": ["one", "two"]}
 
@@ -236,6 +239,38 @@ def test_mistake_in_a_handler_is_a_failure_like_any_other() -> None:
     submitted(target, MaximumRetryAttempts=0)
     assert target.over.wait(60)
     assert target.ended == [(1, "INTERNAL_ERROR", "MaximumRetryAttempts")]
+
+
+def test_what_is_saved_while_it_goes_on_again_has_it_all() -> None:
+    saved: list[list[int]] = []
+
+    class Saving(Deliverer):
+        def submit(self, delivery: Delivery) -> None:
+            saved.append([each["content"]["n"] for each in self.get_state()["waiting"]])
+            super().submit(delivery)
+
+    deliverer = Saving()
+    deliverer.handle("test", Target())
+    deliverer.load_persisted_state({"waiting": [asdict(make(number)) for number in range(3)]})
+    deliverer.resume()
+    assert saved == [[0, 1, 2]] * 3
+
+
+def test_schedule_is_done_when_its_delivery_waits() -> None:
+    """What is saved in between fires again after a restart, rather than never."""
+    saved: list[dict[str, Any]] = []
+
+    class Saving(Deliverer):
+        def submit(self, delivery: Delivery) -> None:
+            saved.append(clock.get_state()["done"])
+
+    clock = Clock(Saving())
+    given = {"Arn": "arn:schedule", "CreationDate": 1.0, "LastModificationDate": 1.0, "Target": {"Arn": "arn:target"}}
+    due = {**given, "ScheduleExpression": "at(2026-01-01T00:00:00)"}
+    for _ in range(2):
+        clock._look(Scope("000000000000", "us-east-1"), "default/once", due, time.time())
+    assert [list(done.values()) for done in saved] == [[0.0]]
+    assert list(clock.get_state()["done"].values()) == [seconds("2026-01-01T00:00:00")]
 
 
 def test_what_waits_survives_a_restart() -> None:

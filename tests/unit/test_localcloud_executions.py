@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from localcloud import hooks
 from localcloud.fidelity import definitions, error_matching, execution_logs, payload_limit, redrive, retries
 from localcloud.fidelity.yaml_definitions import as_json
 from localcloud.states import endings, workflow
@@ -215,6 +216,14 @@ def test_what_belongs_to_something_ends_with_it() -> None:
     assert other.wait(0.01) is False
 
 
+def test_what_begins_below_an_end_has_ended() -> None:
+    above = Ending()
+    above.end()
+    below = Ending(above)
+    assert below.ended
+    below.close()
+
+
 def test_action_that_fails_keeps_no_other_from_being_called() -> None:
     ending, called = Ending(), threading.Event()
     ending.call(lambda: 1 / 0)
@@ -244,6 +253,40 @@ def test_timers_call_in_order_and_what_was_taken_back_never(monkeypatch: pytest.
     again = threading.Event()
     timers.after(0.01, again.set)  # its thread had nothing left to do, and comes back
     assert again.wait(60)
+
+
+# --- an execution's end ---
+
+
+def test_whoever_sees_an_execution_closed_sees_its_whole_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    execution: dict[str, Any] = {"executionArn": "arn", "status": "RUNNING", "stopDate": None, "events": []}
+    execution["startDate"] = workflow.now()
+    writing, go_on = threading.Event(), threading.Event()
+
+    def add(given: dict[str, Any], kind: str, _details: Any) -> None:
+        writing.set()
+        go_on.wait(60)
+        given["events"].append(kind)
+
+    known = {"states.event": add, "states.status_event": lambda _: None, "states.executions": {"arn": execution}}
+    monkeypatch.setattr(hooks, "get", known.__getitem__)
+    describe = redrive._make_describe(lambda _: (200, {}, json.dumps({"status": execution["status"]}).encode()))
+    seen: list[Any] = []
+
+    def look() -> None:
+        status = json.loads(describe({"executionArn": "arn"})[2])["status"]
+        seen.append((status, list(execution["events"])))
+
+    closing = threading.Thread(target=workflow.close, args=(execution, "SUCCEEDED"), kwargs={"output": "{}"})
+    closing.start()
+    assert writing.wait(60)
+    looking = threading.Thread(target=look)
+    looking.start()
+    looking.join(0.1)  # so that it looks while the last event is written; later it sees the same
+    go_on.set()
+    looking.join(60)
+    closing.join(60)
+    assert seen == [("SUCCEEDED", ["ExecutionSucceeded"])]
 
 
 # --- branches ---
