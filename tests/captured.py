@@ -10,6 +10,7 @@ import functools
 import json
 import random
 import tempfile
+import time
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from turbofan.features import engine_offsets
 
 from localcloud.serving.data_capture import Exchange, line
 from onwing.simulator import simulate
-from tests.deployed import Deployed
+from tests.deployed import Deployed, until
 from tests.packages import DATASET_VERSION
 from tests.stub_image.turbofan.serve import predict
 
@@ -34,6 +35,7 @@ Array = npt.NDArray[np.float64]
 ENGINES = 60  # in the baseline, and as many others for traffic
 MODES = frozenset({"Input", "Output"})
 TYPES = {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]}
+WINDOW_SECONDS = 2.1  # DeliveryDelaySeconds of the tests' stack, and the rest of the second
 
 
 @functools.cache
@@ -174,7 +176,27 @@ def put_capture(
 
 
 def ask(deployed: Deployed, endpoint: str, engines: Iterable[Array]) -> None:
-    """Send one request an engine to an endpoint that serves, whose capture follows within seconds."""
-    runtime = deployed.client("sagemaker-runtime")
-    for rows in engines:
-        runtime.invoke_endpoint(EndpointName=endpoint, ContentType="text/csv", Body=csv_body(rows))
+    """Send one request an engine to an endpoint that serves; returns when a window that ends now has them all.
+
+    An endpoint delivers in the order of the requests, so that window has all that was asked before, too.
+    """
+    runtime, mark, sent = deployed.client("sagemaker-runtime"), f"asked-{uuid.uuid4().hex}", 0
+    for sent, rows in enumerate(engines, 1):
+        runtime.invoke_endpoint(
+            EndpointName=endpoint, ContentType="text/csv", Body=csv_body(rows), InferenceId=f"{mark}-{sent}"
+        )
+    counted: dict[str, int] = {}
+
+    def delivered() -> bool | None:
+        for key in deployed.keys(f"monitoring/capture/{endpoint}/"):
+            if key not in counted:
+                counted[key] = deployed.read(key).count(mark.encode())
+        return sum(counted.values()) == sent or None
+
+    until(f"the capture of {endpoint} has {sent} requests", delivered, seconds=180)
+    wait_for_window()
+
+
+def wait_for_window() -> None:
+    """Wait until a window that ends now has all that has been delivered: S3's times and windows are whole seconds."""
+    time.sleep(WINDOW_SECONDS)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests import captured
-from tests.deployed import Deployed
+from tests.deployed import Deployed, until
 from tests.integration.rollouts import Rollout, now
 from tests.integration.test_monitoring import Monitored
 from tests.packages import fleet_items
@@ -72,7 +71,7 @@ def upload(monitored: Monitored, name: str, text: str) -> None:
         Key=f"monitoring/ground-truth/{monitored.fleet}/{name}",
         Body=text.encode(),
     )
-    time.sleep(2.1)  # DeliveryDelaySeconds, and the rest of the second
+    captured.wait_for_window()
 
 
 def truth(monitored: Monitored, late: float) -> str:
@@ -164,6 +163,13 @@ def test_truth_meets_a_model_that_serves_no_more_and_nothing_is_rolled_back(aske
     assert (report["outcome"], report["severity"], report["engines"]) == ("violations", "severe", ENGINES)
     alert = deployed.alert(fleet, "Worse than registered")
     assert alert["MessageAttributes"]["kind"]["Value"] == "model_quality"
-    decisions = [item["record"]["decision"] for item in fleet_items(deployed, fleet, "VIOLATION#").values()]
-    assert sorted(decisions) == ["alert", "none"]  # its traffic was in order
+
+    def decided() -> list[str] | None:
+        """Each report comes as an event of its own, and is told before it is recorded."""
+        items = fleet_items(deployed, fleet, "VIOLATION#").values()
+        found = sorted(item["record"]["decision"] for item in items if item["state"] == "done")
+        return found if len(found) >= 2 else None
+
+    found = until("both reports are decided on", decided, seconds=180)
+    assert found == ["alert", "none"]  # its traffic was in order
     assert deployed.alerts(f"{fleet}: v1, some of the ground truth") == []  # who serves tells that
