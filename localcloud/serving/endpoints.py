@@ -41,6 +41,8 @@ LOG_GROUP = "/aws/sagemaker/Endpoints"
 UPDATING_SECONDS = 0.25
 # A request takes 60 s at most, so that this is always enough for those in flight.
 DRAIN_SECONDS = 65.0
+# How long a stop of localcloud waits for the answers that are to be captured.
+LAST_DRAIN_SECONDS = 1.0
 RESTARTED = "localcloud was stopped while the endpoint was being created; create it again."
 
 
@@ -117,7 +119,7 @@ class Endpoints:
                 record["LastDeploymentConfig"] = request["DeploymentConfig"]
             self._tags.put(scope, arn, request.get("Tags", []))
             table[name] = record
-        self._emit(scope, record)
+            self._emit(scope, record)
         self._in_background(self._create, scope, record)
         return {"EndpointArn": arn}
 
@@ -145,8 +147,8 @@ class Endpoints:
                 raise self._in_progress(record)
             with self._store.changing(record):
                 record["EndpointStatus"] = "Deleting"
-        self._router.remove(scope, record["EndpointName"])
-        self._emit(scope, record)
+            self._router.remove(scope, record["EndpointName"])
+            self._emit(scope, record)
         self._in_background(self._delete, scope, record)
         return {}
 
@@ -178,7 +180,7 @@ class Endpoints:
                 record["EndpointStatus"] = "Updating"
                 record.pop("FailureReason", None)
                 record["_pending"] = {"plan": plan, "start": now(), "status": "Creating", "deployment": deployment}
-        self._emit(scope, record)
+            self._emit(scope, record)
         self._in_background(self._update, scope, record)
         return {"EndpointArn": record["EndpointArn"]}
 
@@ -208,7 +210,7 @@ class Endpoints:
             grown = _instances(record["_plan"]) != _instances(before)
             if not grown:
                 self._set_route(scope, record)
-        self._emit(scope, record)
+            self._emit(scope, record)
         self._in_background(self._rescale, scope, record, before, grown)
         return {"EndpointArn": record["EndpointArn"]}
 
@@ -260,9 +262,13 @@ class Endpoints:
         """Take no more requests, and write down what was captured; the state is saved after it."""
         with self._lock:
             live = dict(self._live)
-        for (scope, name), each in live.items():
+        for scope, name in live:
             self._router.remove(scope, name)
+        deadline = time.monotonic() + LAST_DRAIN_SECONDS
+        for each in live.values():
             if each.capture is not None:
+                for fleet in each.fleets.values():
+                    fleet.drain(max(0.0, deadline - time.monotonic()))
                 each.capture.close()
 
     def close(self) -> None:
@@ -324,10 +330,11 @@ class Endpoints:
             self._router.set(scope, name, route_of(plan, fleets, capture, share, old_plan, old_fleets))
 
         def stage(status: str) -> None:
-            with self._store.changing(record):
-                pending["status"] = status
-                pending["changed"] = now()
-            self._emit(scope, record)
+            with self._store.lock:
+                with self._store.changing(record):
+                    pending["status"] = status
+                    pending["changed"] = now()
+                self._emit(scope, record)
 
         try:
             shift.run(
@@ -471,8 +478,9 @@ class Endpoints:
             if wanted:
                 name = record["EndpointName"]
                 self._live[scope, name] = Live(fleets, capture or self._capture(scope, name, plan))
-                self._instances.start()
-        if not wanted:
+        if wanted:
+            self._instances.start()
+        else:
             self._router.forget(scope, record["EndpointName"], fleets.values())
             _stop(list(fleets.values()), 0.5)
             if capture is not None:
@@ -540,7 +548,7 @@ class Endpoints:
                 record["EndpointStatus"] = status
                 if reason:
                     record["FailureReason"] = limited(reason)
-        self._emit(scope, record)
+            self._emit(scope, record)  # now: who has seen the status may change it at once
 
     def _described(self, scope: Scope, record: Record) -> Record:
         with self._lock:

@@ -3,13 +3,14 @@
 docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html#cloudwatch-metrics-jobs: namespace
 /aws/sagemaker/Endpoints by endpoint and variant; CPUUtilization is the sum over the cores, so that it may be above 100.
 An instance whose server does not run has none, which an alarm can take for a sign. AWS measures each minute unless
-MetricsConfig says otherwise; here each instance is measured as soon as it is there, and then in the middle of each ten
-seconds, so that no datapoint is missing.
+MetricsConfig says otherwise; here each instance is measured before its endpoint is in service, and then in the middle
+of each ten seconds, so that no datapoint is missing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import threading
@@ -20,6 +21,8 @@ from pathlib import Path
 from localcloud.cloudwatch import metrics
 from localcloud.serving.model_servers import Fleet
 from localcloud.store import Scope
+
+logger = logging.getLogger("localcloud.serving")
 
 NAMESPACE = "/aws/sagemaker/Endpoints"
 SECONDS = 10.0
@@ -36,11 +39,12 @@ class InstanceMetrics:
         self._lock = threading.Lock()
         self._started = False
         self._closed = threading.Event()
-        self._woken = threading.Event()
+        self._measuring = threading.Lock()
+        self._before: dict[int, tuple[float, float]] = {}  # by process: CPU seconds, and when that was
 
     def start(self) -> None:
-        """Measure what is new; the first time, begin."""
-        self._woken.set()
+        """Measure what is new, now; the first time, begin."""
+        self._measure(only_new=True)
         with self._lock:
             if self._started or self._closed.is_set():
                 return
@@ -50,14 +54,17 @@ class InstanceMetrics:
     def close(self) -> None:
         """Measure no more."""
         self._closed.set()
-        self._woken.set()
 
     def _run(self) -> None:
-        before: dict[int, tuple[float, float]] = {}
-        while not self._closed.is_set():
-            only_new = self._woken.wait(SECONDS - (time.time() - SECONDS / 2) % SECONDS)
-            self._woken.clear()
-            present: dict[int, tuple[float, float]] = {}
+        while not self._closed.wait(SECONDS - (time.time() - SECONDS / 2) % SECONDS):
+            try:
+                self._measure()
+            except Exception:  # what fails now must not end the measuring
+                logger.exception("the instances could not be measured")
+
+    def _measure(self, *, only_new: bool = False) -> None:
+        with self._measuring:
+            before, present = self._before, dict[int, tuple[float, float]]()
             for scope, endpoint, variant, fleet in self._fleets():
                 for server in fleet.servers:
                     pid = server.pid if server.ready else None
@@ -73,7 +80,7 @@ class InstanceMetrics:
                     share = max(0.0, used[0] - seconds) / max(now - then, 0.1) * 100
                     present[pid] = used[0], now
                     self._put(scope, endpoint, variant, fleet.serving.utilization_every, share, used[1])
-            before = present
+            self._before = present
 
     def _put(self, scope: Scope, endpoint: str, variant: str, every: int, cpu: float, memory: float) -> None:
         dimensions = {"EndpointName": endpoint, "VariantName": variant}
@@ -99,10 +106,15 @@ def usage(pid: int) -> tuple[float, float, float] | None:
         waiting = [pid]
         while waiting:
             each = waiting.pop()
-            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            try:
+                fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+                waiting += [int(child) for child in Path(f"/proc/{each}/task/{each}/children").read_text().split()]
+            except OSError:
+                if each == pid:
+                    raise
+                continue  # a child that has just ended
             seconds += (int(fields[11]) + int(fields[12])) / ticks
             pages += int(fields[21])
-            waiting += [int(child) for child in Path(f"/proc/{each}/task/{each}/children").read_text().split()]
     except (OSError, ValueError, IndexError):
         return None
     return seconds, pages / total * 100, age

@@ -161,17 +161,18 @@ class Runtime:
         sent = _for_container(headers, stream)
         try:
             answer, server = ask(target, sent, body)
+            seconds = time.perf_counter() - begin
+            _capture(route, target, headers, body, answer, when)  # before it leaves: then the capture may be closed
         finally:
             target.fleet.leave()
         if answer is None:
-            _measure(scope, endpoint, target, None, time.perf_counter() - begin)
+            _measure(scope, endpoint, target, None, seconds)
             raise Refused(
                 "ServiceUnavailable", 503, f"No instance of variant {target.variant} of {endpoint} is available."
             )
-        _measure(scope, endpoint, target, answer, time.perf_counter() - begin)
-        if not 200 <= answer.status < 300:
+        _measure(scope, endpoint, target, answer, seconds)
+        if not _good(answer):
             raise _model_error(scope, endpoint, server, answer)
-        _capture(route, target, headers, body, answer, when)
         return _answered(target, answer, stream)
 
     def _copy(
@@ -183,11 +184,11 @@ class Runtime:
             begin, when = time.perf_counter(), datetime.now(UTC)
             try:
                 answer, _ = ask(shadow, _for_container(headers, False), body)
+                seconds = time.perf_counter() - begin
+                _capture(route, shadow, headers, body, answer, when)
             finally:
                 shadow.fleet.leave()
-            _measure(scope, endpoint, shadow, answer, time.perf_counter() - begin)
-            if answer is not None and 200 <= answer.status < 300:
-                _capture(route, shadow, headers, body, answer, when)
+            _measure(scope, endpoint, shadow, answer, seconds)
 
         try:
             self._shadows.submit(run)
@@ -271,9 +272,9 @@ def _for_container(headers: Mapping[str, str], stream: bool) -> dict[str, str]:
 
 
 def _capture(
-    route: Route, target: Target, headers: Mapping[str, str], body: bytes, answer: Answer, when: datetime
+    route: Route, target: Target, headers: Mapping[str, str], body: bytes, answer: Answer | None, when: datetime
 ) -> None:
-    if route.capture is not None:
+    if route.capture is not None and answer is not None and _good(answer):
         route.capture.take(
             Exchange(
                 variant=target.variant,
@@ -286,6 +287,10 @@ def _capture(
                 when=when,
             )
         )
+
+
+def _good(answer: Answer) -> bool:
+    return 200 <= answer.status < 300
 
 
 def _answered(target: Target, answer: Answer, stream: bool) -> Response:

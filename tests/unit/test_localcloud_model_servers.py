@@ -1,10 +1,15 @@
 """Model servers on a busy machine, where one learns late of what happens."""
 
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import urllib3
 
 from localcloud.containers.images import ImageMap
 from localcloud.containers.processes import Container, ContainerError, ContainerSpec, ProcessRuntime
@@ -12,11 +17,14 @@ from localcloud.jobs.logs import Logs
 from localcloud.jobs.platform import Platform
 from localcloud.jobs.slots import Slots
 from localcloud.sagemaker.events import Events
+from localcloud.sagemaker.tags import Tags
 from localcloud.serving import model_servers
+from localcloud.serving.endpoints import Endpoints
+from localcloud.serving.instance_metrics import usage
 from localcloud.serving.model_servers import Fleet, Serving, reserved_port
-from localcloud.serving.router import Target
-from localcloud.serving.runtime_api import ask
-from localcloud.store import Scope, Store
+from localcloud.serving.router import Route, Router, Target
+from localcloud.serving.runtime_api import Runtime, ask
+from localcloud.store import Scope, Store, now
 
 SCOPE = Scope("000000000000", "us-east-1")
 IMAGES = Path(__file__).parents[1] / "integration/localcloud_images/stub.toml"
@@ -136,3 +144,84 @@ def test_no_two_servers_are_given_the_same_port(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(model_servers, "_PORTS", range(first, first + 1))
         with pytest.raises(ContainerError, match="no free port"), reserved_port():
             pass
+
+
+# --- what is told and kept, and when ---
+
+
+class Counted:
+    """A fleet of one server that answers, and a capture: in which order they are used."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.serving = Serving("f", {}, "g", "p")
+        self.process = self
+
+    def enter(self) -> None:
+        self.order.append("enters")
+
+    def leave(self) -> None:
+        self.order.append("leaves")
+
+    def take(self, _failed: Any) -> Any:
+        return self
+
+    def give_back(self, _server: Any) -> None:
+        pass
+
+    def request(self, *_: Any) -> urllib3.BaseHTTPResponse:
+        self.order.append("is answered")
+        return urllib3.HTTPResponse(b"{}", status=200)
+
+
+def test_a_request_leaves_its_servers_once_it_is_captured() -> None:
+    """What waits for them to drain closes the capture then."""
+    fleet = Counted()
+    capture = SimpleNamespace(take=lambda _: fleet.order.append("is captured"))
+    router = Router()
+    router.set(SCOPE, "e", Route((Target("v", cast(Fleet, fleet), 1.0),), capture=capture))
+    status, _, _ = Runtime(router).handle(SCOPE, "POST", "/endpoints/e/invocations", {}, b"{}")
+    assert status == 200
+    assert fleet.order == ["enters", "is answered", "is captured", "leaves"]
+
+
+def test_an_endpoints_change_is_told_before_it_can_be_changed_again(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints = Endpoints(platform, Tags(platform.store), Router())
+    record = {
+        "Arn": "arn",
+        "EndpointName": "e",
+        "EndpointArn": "arn",
+        "EndpointConfigName": "c",
+        "EndpointStatus": "Creating",
+        "CreationTime": now(),
+        "LastModifiedTime": now(),
+        "_plan": {"variants": [], "shadow": [], "capture": None, "metrics": None},
+        "_pending": None,
+    }
+    platform.store.table(SCOPE, "endpoint")["e"] = record
+    told: list[bool] = []
+
+    def free() -> None:
+        told.append(platform.store.lock.acquire(blocking=False))
+
+    def emit(*_: Any) -> None:
+        other = threading.Thread(target=free)
+        other.start()
+        other.join()
+
+    monkeypatch.setattr(platform.events, "emit", emit)
+    endpoints._settle(SCOPE, record, "InService")
+    assert told == [False]
+    endpoints.close()
+
+
+def test_a_child_that_has_just_ended_does_not_hide_what_its_parent_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_text = Path.read_text
+
+    def read(path: Path, *arguments: Any) -> str:
+        return read_text(path, *arguments) + (f"{2**30} " if path.name == "children" else "")
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert usage(os.getpid()) is not None
