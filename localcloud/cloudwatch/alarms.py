@@ -28,6 +28,9 @@ TICK_SECONDS = 1.0
 TOGETHER_SECONDS = 0.1  # datapoints that come close together are looked at once
 PRUNE_SECONDS = 600.0
 
+# Guards alarms' states: none is changed while its alarm is replaced, which keeps the state.
+changing = threading.Lock()
+
 Alarm = dict[str, Any]
 Named = tuple[Scope, Alarm]
 # What is to happen when an alarm changes its state: scope, alarm, verdict, StateReasonData.

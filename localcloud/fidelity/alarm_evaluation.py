@@ -14,7 +14,7 @@ from typing import Any
 
 from localcloud import hooks
 from localcloud.cloudwatch import metrics
-from localcloud.cloudwatch.alarms import Evaluator, previous_state
+from localcloud.cloudwatch.alarms import Evaluator, changing, previous_state
 from localcloud.fidelity import alarm_actions
 from localcloud.store import Scope
 
@@ -41,16 +41,19 @@ def _alarms() -> Iterator[tuple[Scope, dict[str, Any]]]:
 def change_state(scope: Scope, alarm: dict[str, Any], state: str, reason: str, data: dict[str, Any]) -> None:
     """Move a metric alarm to another state: its history, its actions, the composite alarms above it."""
     with hooks.acting_in(scope):
-        before = alarm["StateValue"]
-        alarm_actions.remember(alarm["AlarmArn"], previous_state(alarm))
-        now = round(time.time(), 3)
-        alarm.update(
-            StateValue=state,
-            StateReason=reason,
-            StateReasonData=json.dumps(data),
-            StateUpdatedTimestamp=now,
-            StateTransitionedTimestamp=now,
-        )
+        with changing:
+            if hooks.get("cloudwatch.alarms").get(alarm["AlarmName"]) is not alarm:
+                return  # deleted since it was looked at, or replaced, and will be looked at again
+            before = alarm["StateValue"]
+            alarm_actions.remember(alarm["AlarmArn"], previous_state(alarm))
+            now = round(time.time(), 3)
+            alarm.update(
+                StateValue=state,
+                StateReason=reason,
+                StateReasonData=json.dumps(data),
+                StateUpdatedTimestamp=now,
+                StateTransitionedTimestamp=now,
+            )
         hooks.get("cloudwatch.history")(alarm["AlarmName"], before, state, reason, "MetricAlarm", data)
         hooks.get("cloudwatch.act")(alarm, before, state, reason)
         hooks.get("cloudwatch.parents")(alarm)

@@ -14,7 +14,7 @@ from typing import Any
 
 from localcloud import hooks
 from localcloud.cloudwatch import metric_math, metric_statistics
-from localcloud.cloudwatch.alarms import previous_state
+from localcloud.cloudwatch.alarms import changing, previous_state
 from localcloud.cloudwatch.operations import FRONT
 from localcloud.errors import ApiError
 from localcloud.fidelity import alarm_actions
@@ -60,8 +60,9 @@ class AlarmOperations:
             raise ApiError("ValidationError", f"The resultant tag set must not have more than {MOST_TAGS} user tags.")
         if is_new and any(tag["Key"].lower().startswith("aws:") for tag in tags):
             raise ApiError("AccessDenied", 'The provided tag keys must not start with any case of "aws:"', 403)
-        alarm = alarm_of(scope, request)
-        hooks.get("cloudwatch.put_alarm")(alarm)
+        with changing:
+            alarm = alarm_of(scope, request)
+            hooks.get("cloudwatch.put_alarm")(alarm)
         if is_new and tags:
             hooks.get("cloudwatch.tags")[alarm["AlarmArn"]] = {tag["Key"]: tag["Value"] for tag in tags}
         return {}
@@ -122,12 +123,14 @@ class AlarmOperations:
         data = request.get("StateReasonData")
         if data is not None:
             _must_be_json(data)
-        before = alarm["StateValue"]
-        alarm_actions.remember(alarm["AlarmArn"], previous_state(alarm))
-        now = round(time.time(), 3)
-        alarm.update(StateValue=state, StateReason=reason, StateReasonData=data or "{}", StateUpdatedTimestamp=now)
+        with changing:
+            before = alarm["StateValue"]
+            alarm_actions.remember(alarm["AlarmArn"], previous_state(alarm))
+            now = round(time.time(), 3)
+            alarm.update(StateValue=state, StateReason=reason, StateReasonData=data or "{}", StateUpdatedTimestamp=now)
+            if before != state:
+                alarm["StateTransitionedTimestamp"] = now
         if before != state:
-            alarm["StateTransitionedTimestamp"] = now
             kind = "MetricAlarm" if metric_alarm else "CompositeAlarm"
             hooks.get("cloudwatch.history")(name, before, state, reason, kind, json.loads(data or "{}"))
             hooks.get("cloudwatch.act")(alarm, before, state, reason)

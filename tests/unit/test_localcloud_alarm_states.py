@@ -1,8 +1,14 @@
 """Alarm states from datapoints, by the tables of AWS's own page about missing data."""
 
+from contextlib import nullcontext
+from typing import Any
+
 import pytest
 
+from localcloud import hooks
 from localcloud.cloudwatch.alarm_states import ALARM, INSUFFICIENT, OK, Datapoint, Rule, judge
+from localcloud.fidelity import alarm_evaluation
+from localcloud.store import Scope
 
 # docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html: the datapoints from old to new
 # (X breaches, 0 does not, - is missing), then the state for missing, ignore, breaching, notBreaching; None keeps it.
@@ -58,6 +64,19 @@ def test_one_new_breach_among_missing_data_changes_nothing_yet() -> None:
 def test_comparisons(comparison: str, breaching: list[float]) -> None:
     rule = Rule(comparison, 5, 1, 1, "missing")
     assert [value for value in (4.0, 5.0, 6.0) if rule.breaches(value)] == breaching
+
+
+@pytest.mark.parametrize("present", [{}, {"a": {"AlarmName": "a", "StateValue": "OK"}}], ids=["deleted", "replaced"])
+def test_alarm_that_is_there_no_more_does_not_go_off(
+    monkeypatch: pytest.MonkeyPatch, present: dict[str, dict[str, Any]]
+) -> None:
+    """It may be deleted or replaced while it is looked at, in another thread."""
+    known = {"cloudwatch.alarms": present}  # and no history, actions or composite alarms, which would be asked for
+    monkeypatch.setattr(hooks, "get", known.__getitem__)
+    monkeypatch.setattr(hooks, "acting_in", lambda _scope: nullcontext())
+    looked_at = {"AlarmName": "a", "AlarmArn": "arn", "StateValue": "OK", "StateUpdatedTimestamp": 1.0}
+    alarm_evaluation.change_state(Scope("000000000000", "us-east-1"), looked_at, "ALARM", "so", {})
+    assert looked_at["StateValue"] == "OK"
 
 
 def test_reason_is_awss_sentence() -> None:
