@@ -1,14 +1,21 @@
 """Names and values of Step Functions' integrations, without a state machine."""
 
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from localcloud.errors import ApiError
+from localcloud.hooks import StatesError, TaskRun
+from localcloud.jobs.platform import Live
 from localcloud.sagemaker.api import service_model
 from localcloud.states.awssdk import error_name, iso, sdk_name
+from localcloud.states.sagemaker_tasks import SageMakerTasks, plain
 from localcloud.states.sagemaker_tasks import error_name as optimised_name
-from localcloud.states.sagemaker_tasks import plain
+from localcloud.store import Scope
 
 
 @pytest.mark.parametrize(
@@ -58,6 +65,59 @@ def test_errors_are_named_as_step_functions_names_them(
 )
 def test_errors_of_the_optimised_integration(code: str, name: str) -> None:
     assert optimised_name(ApiError(code, "text")) == name
+
+
+class Job:
+    """SageMaker with one job that runs until `live` ends, and a note of what it was asked."""
+
+    def __init__(self) -> None:
+        self.live = Live()
+        self.asked: list[str] = []
+        self.waited_for = threading.Event()
+        self.platform = SimpleNamespace(live=self._live)
+
+    def _live(self, *_of: Any) -> Live:
+        self.waited_for.set()
+        return self.live
+
+    def perform(self, _scope: Scope, operation: str, _request: Any, _caller: str) -> dict[str, Any]:
+        self.asked.append(operation)
+        if operation == "StopTrainingJob":
+            return {}
+        return {"TrainingJobStatus": "Completed" if self.live.finished.is_set() else "InProgress"}
+
+
+def waiting(job: Job, run: TaskRun) -> Future[Any]:
+    """The outcome of a .sync task that waits for the job by now."""
+    scope, session = Scope("000000000000", "us-east-1"), SimpleNamespace(access_key="key")
+    tasks = SageMakerTasks(cast(Any, job), lambda: scope, lambda _run: cast(Any, session))
+    resource = "arn:aws:states:::sagemaker:createTrainingJob.sync"
+    pool = ThreadPoolExecutor(1)
+    outcome = pool.submit(tasks, resource, {"TrainingJobName": "job"}, run)
+    pool.shutdown(wait=False)
+    assert job.waited_for.wait(60)
+    return outcome
+
+
+def test_sync_is_told_of_the_job_s_end_and_does_not_poll() -> None:
+    job = Job()
+    outcome = waiting(job, TaskRun())
+    with pytest.raises(TimeoutError):
+        outcome.result(0.5)
+    assert job.asked == ["CreateTrainingJob"]
+    job.live.finished.set()
+    job.live.end.end()
+    assert outcome.result(60) == {"TrainingJobStatus": "Completed"}
+    assert job.asked == ["CreateTrainingJob", "DescribeTrainingJob"]
+
+
+def test_sync_that_nobody_waits_for_any_more_stops_its_job() -> None:
+    job, run = Job(), TaskRun()
+    outcome = waiting(job, run)
+    run.ending.end()
+    with pytest.raises(StatesError):
+        outcome.result(60)
+    assert job.asked == ["CreateTrainingJob", "StopTrainingJob"]
 
 
 def test_times_are_milliseconds_in_one_integration_and_text_in_the_other() -> None:
