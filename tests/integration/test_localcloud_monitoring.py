@@ -1,7 +1,6 @@
 """Model Monitor over real captured traffic of a small endpoint, by a container of one's own."""
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from localcloud import daemon
 from localcloud.testing import Cloud, wait_for
 from localcloud.testing import localcloud as running_localcloud
 
@@ -19,7 +19,13 @@ from .test_localcloud_capture import captured, capturing
 
 IMAGE = "test/capture-monitor:1"
 TEMPLATE = (Path(__file__).parent / "localcloud_stack/monitoring.yaml").read_text()
+SECONDS = 180  # for whatever starts processes, beside whatever else the machine does
 LAST_HOUR = {"ScheduleExpression": "NOW", "DataAnalysisStartTime": "-PT1H", "DataAnalysisEndTime": "PT1M"}
+
+
+def far_hour() -> int:
+    """An hour of the day that does not begin while a test runs."""
+    return (datetime.now(UTC).hour + 12) % 24
 
 
 def definition(bucket: str, monitored: str, **more: Any) -> dict[str, Any]:
@@ -78,7 +84,7 @@ def executed(cloud: Cloud, schedule: str) -> dict[str, Any]:
         running = ("Pending", "InProgress", "Stopping")
         return found[0] if found and found[0]["MonitoringExecutionStatus"] not in running else None
 
-    return wait_for(look, 60)
+    return wait_for(look, SECONDS)
 
 
 def test_a_schedule_judges_captured_traffic_by_a_container_of_ones_own(
@@ -179,26 +185,27 @@ def test_a_stack_has_a_schedule_and_its_definition(localcloud: Cloud, bucket: st
             stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
             return None if stack["StackStatus"].endswith("IN_PROGRESS") else stack
 
-        stack = wait_for(settled, 60)
+        stack = wait_for(settled, SECONDS)
         expected = "CREATE_COMPLETE" if operation == "create_stack" else "UPDATE_COMPLETE"
         events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
         assert stack["StackStatus"] == expected, [each.get("ResourceStatusReason") for each in events]
         return {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
 
-    first = deploy("create_stack")
+    hour = far_hour()  # a schedule that runs could not be deleted
+    first = deploy("create_stack", Expression=f"cron(0 {hour} ? * * *)")
     schedule = first["ScheduleArn"].rpartition("/")[2]
     described = sagemaker.describe_monitoring_schedule(MonitoringScheduleName=schedule)
     assert described["MonitoringScheduleConfig"]["MonitoringJobDefinitionName"] == first["Definition"]
-    second = deploy("update_stack", Expression="cron(0 0/2 ? * * *)", Minutes="20")
+    second = deploy("update_stack", Expression=f"cron(0 {hour}/24 ? * * *)", Minutes="20")
     assert second["ScheduleArn"] == first["ScheduleArn"]
     assert second["Definition"] != first["Definition"]
     described = sagemaker.describe_monitoring_schedule(MonitoringScheduleName=schedule)["MonitoringScheduleConfig"]
-    assert described["ScheduleConfig"]["ScheduleExpression"] == "cron(0 0/2 ? * * *)"
+    assert described["ScheduleConfig"]["ScheduleExpression"] == f"cron(0 {hour}/24 ? * * *)"
     assert described["MonitoringJobDefinitionName"] == second["Definition"]
     cloudformation.delete_stack(StackName=name)
     request = {"NameContains": name}
-    wait_for(lambda: not sagemaker.list_monitoring_schedules(**request)["MonitoringScheduleSummaries"], 60)
-    wait_for(lambda: not sagemaker.list_data_quality_job_definitions(**request)["JobDefinitionSummaries"], 60)
+    wait_for(lambda: not sagemaker.list_monitoring_schedules(**request)["MonitoringScheduleSummaries"], SECONDS)
+    wait_for(lambda: not sagemaker.list_data_quality_job_definitions(**request)["JobDefinitionSummaries"], SECONDS)
 
 
 def test_schedules_and_their_history_outlast_a_kill(tmp_path: Path) -> None:
@@ -212,7 +219,8 @@ def test_schedules_and_their_history_outlast_a_kill(tmp_path: Path) -> None:
         )
         name = endpoint(cloud, served)
         inline = definition("kept-bucket", name)
-        for schedule, timing in (("hourly", {"ScheduleExpression": "cron(0 * ? * * *)"}), ("once", LAST_HOUR)):
+        daily = {"ScheduleExpression": f"cron(0 {far_hour()} ? * * *)"}
+        for schedule, timing in (("daily", daily), ("once", LAST_HOUR)):
             sagemaker.create_monitoring_schedule(
                 MonitoringScheduleName=schedule,
                 MonitoringScheduleConfig={"ScheduleConfig": timing, "MonitoringJobDefinition": inline},
@@ -221,12 +229,12 @@ def test_schedules_and_their_history_outlast_a_kill(tmp_path: Path) -> None:
         execution = executed(cloud, "once")
         assert execution["FailureReason"] == "Job inputs had no data"
         sagemaker.stop_monitoring_schedule(MonitoringScheduleName="once")
-        before = sagemaker.describe_monitoring_schedule(MonitoringScheduleName="hourly")
-        time.sleep(4)  # a snapshot is at most 2 s old
+        before = sagemaker.describe_monitoring_schedule(MonitoringScheduleName="daily")
+        wait_for(lambda: (daemon.snapshots(cloud.running) or {})["current"], SECONDS)
         cloud.kill()
         cloud.start_again()
         sagemaker = cloud.client("sagemaker")
-        after = sagemaker.describe_monitoring_schedule(MonitoringScheduleName="hourly")
+        after = sagemaker.describe_monitoring_schedule(MonitoringScheduleName="daily")
         assert {**after, "ResponseMetadata": 0} == {**before, "ResponseMetadata": 0}
         assert executed(cloud, "once") == execution
         tags = sagemaker.list_tags(ResourceArn=after["MonitoringScheduleArn"])["Tags"]
