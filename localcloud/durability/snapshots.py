@@ -192,12 +192,16 @@ class Snapshots:
                 return
             begin = time.monotonic()
             failures = 0 if self._take() else failures + 1
-            if time.monotonic() > self._active_until and not failures:
+            if self._settled() and not failures:
                 self._wanted.clear()
-                if time.monotonic() < self._active_until:  # a change came in between
+                if not self._settled():  # a change came in between
                     self._wanted.set()
             pause = min(self._interval * 2**failures, RETRY_SECONDS) if failures else self._interval
             self._closing.wait(max(0.0, begin + pause - time.monotonic()))
+
+    def _settled(self) -> bool:
+        """Whether nothing is to be saved: no change has come since the last fork, and none follows late."""
+        return self._unsaved_since is None and time.monotonic() > self._active_until
 
     def _take(self) -> bool:
         """Take one snapshot; tells whether it went well."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from localcloud.durability import snapshots
 from localcloud.durability.generations import Generations
 from localcloud.durability.snapshots import SETTLE_SECONDS, Snapshots
 from localcloud.testing import wait_for
@@ -128,6 +129,24 @@ def test_idle_server_is_left_alone(server: Server) -> None:
 
     wait_for(rests, 60)
     assert server.snapshots.status()["generation"] == 1  # nothing has changed since the first
+
+
+def test_change_during_a_long_snapshot_is_saved_too(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The snapshot takes longer than changes are followed for."""
+    monkeypatch.setattr(snapshots, "SETTLE_SECONDS", 0.01)
+
+    def slow() -> Any:
+        time.sleep(1)
+        return dict(server.state)
+
+    wait_for(lambda: server.snapshots.status()["current"])
+    server.read = slow
+    forks = server.snapshots.status()["forks"]
+    server.snapshots.changed()
+    wait_for(lambda: server.snapshots.status()["forks"] > forks)
+    server.state["left"] = 7
+    server.snapshots.changed()
+    wait_for(lambda: (server.saved() or {}).get("left") == 7)
 
 
 def test_failure_is_told_and_mended(server: Server, caplog: pytest.LogCaptureFixture) -> None:
