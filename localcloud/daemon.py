@@ -22,8 +22,11 @@ from localcloud.server import LOCK_FILE, STATE_FILE, STATUS_PATH
 
 LOG_FILE = "localcloud.log"
 _COMPLAINT = re.compile(r"(?:^localcloud: | ERROR \[localcloud\] )(.*)$")
-START_SECONDS = 60.0
-STOP_SECONDS = 30.0
+# On a machine that has much else to do; a start that fails, and a stop that is done, are seen at once.
+START_SECONDS = 180.0
+STOP_SECONDS = 60.0
+KILL_SECONDS = 30.0
+STATUS_SECONDS = 60.0
 DIRECTORY_VARIABLE = "LOCALCLOUD_DIR"
 
 
@@ -172,7 +175,7 @@ def status(running: Running) -> dict[str, Any]:
         LocalcloudError: it does not answer.
     """
     try:
-        with urllib.request.urlopen(f"{running.endpoint}{STATUS_PATH}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{running.endpoint}{STATUS_PATH}", timeout=STATUS_SECONDS) as answer:
             found: dict[str, Any] = json.load(answer)
     except OSError as error:
         raise LocalcloudError(f"{running.endpoint} does not answer ({error}): see its log.") from error
@@ -198,7 +201,7 @@ def stop(directory: Path) -> bool:
     running = _settled(directory)
     if running is None:
         return False
-    for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
+    for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
         try:
             os.kill(running.pid, number)
         except ProcessLookupError:

@@ -15,6 +15,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,8 @@ LOCK_FILE = "localcloud.lock"
 DRAIN_SECONDS = 1.0
 # How often a server that is to end with its parent looks for it.
 PARENT_SECONDS = 1.0
+# How often the lock is tried while somebody looks whether it is held.
+LOOK_SECONDS = 0.005
 # Where the server answers about itself.
 STATUS_PATH = "/_localcloud/status"
 TEMPORARY = "tmp"
@@ -105,9 +108,9 @@ def serve(settings: Settings) -> NoReturn:
     engine = find_engine() if settings.docker else None
     settings.directory.mkdir(parents=True, exist_ok=True)
     lock = _lock(settings.directory)
+    (settings.directory / STATE_FILE).unlink(missing_ok=True)  # of one that was killed
     if engine is not None and (left := remove_left(engine, settings.directory)):
         logger.info("removed %d containers of one that was killed", left)
-    (settings.directory / STATE_FILE).unlink(missing_ok=True)  # of one that was killed
     listener = _listen_again(settings)
     endpoint = f"http://{HOST}:{listener.getsockname()[1]}"
     os.environ.update(environment(settings, endpoint))
@@ -140,7 +143,7 @@ def _own_temporary_directory(directory: Path) -> None:
     temporary = directory / TEMPORARY
     for left in (temporary, directory / JOBS):
         shutil.rmtree(left, ignore_errors=True)
-    temporary.mkdir()
+    temporary.mkdir(exist_ok=True)  # its processes may be at their end, and write to the last
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
 
 
@@ -497,15 +500,21 @@ def _on_signal(stop: asyncio.Event) -> None:
 def _lock(directory: Path) -> Any:
     """Hold the directory for as long as the process lives."""
     lock = (directory / LOCK_FILE).open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise AlreadyRunning(
-            f"a localcloud is running in {directory}: use it (localcloud status --dir {directory}), stop it "
-            f"(localcloud stop --dir {directory}), or name another --dir."
-        ) from error
-    return lock
+    while True:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise AlreadyRunning(
+                f"a localcloud is running in {directory}: use it (localcloud status --dir {directory}), stop it "
+                f"(localcloud stop --dir {directory}), or name another --dir."
+            ) from error
+        # Nobody runs: somebody has only looked whether one does (daemon.find), which shares the lock for an instant.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        time.sleep(LOOK_SECONDS)
 
 
 def _listen_again(settings: Settings) -> socket.socket:
