@@ -33,8 +33,14 @@ from localcloud.errors import LocalcloudError
 MAX_LINE = 256 * 1024 - 26
 
 # Output may still be in the pipe when a container has ended. All its writers are dead by then, unless one escaped,
-# which Linux rules out (see warm.py); elsewhere it is not waited for longer than this.
+# which Linux rules out (see warm.py); elsewhere it is not waited for longer than this. What is in the pipe by then is
+# read all the same: it may be this process that was held up. No pipe holds more than so many reads.
 _DRAIN_SECONDS = 5.0
+_READ = 1 << 16
+_LATE_READS = 32
+
+# How long the end of the runtime waits for containers that are just being started.
+_STARTING_SECONDS = 30.0
 
 # The server's variables that a container sees; all others would make jobs depend on who started the server.
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
@@ -139,11 +145,18 @@ class ProcessContainer:
         lines = self._lines
         news = b""
         ended = None
+        late = 0
         with selectors.DefaultSelector() as selector:
             selector.register(self._output, selectors.EVENT_READ)
             selector.register(self._orders, selectors.EVENT_READ)
-            while selector.get_map() and (ended is None or time.monotonic() < ended + _DRAIN_SECONDS):
-                for key, _ in selector.select(None if ended is None else _DRAIN_SECONDS):
+            while selector.get_map() and late < _LATE_READS:
+                left = None if ended is None else max(0.0, ended + _DRAIN_SECONDS - time.monotonic())
+                ready = selector.select(left)
+                if left == 0.0:
+                    late += 1
+                    if not ready:
+                        break
+                for key, _ in ready:
                     if key.fileobj is self._orders:
                         try:
                             part = self._orders.recv(256)
@@ -155,7 +168,7 @@ class ProcessContainer:
                             ended = time.monotonic()
                             if not news:
                                 self._init_died()
-                    elif data := os.read(self._output, 1 << 16):
+                    elif data := os.read(self._output, _READ):
                         lines.feed(data)
                     else:
                         selector.unregister(self._output)
@@ -336,6 +349,8 @@ class ProcessRuntime:
         self._log = log or (lambda message: None)
         self._lock = threading.Lock()
         self._closed = False
+        self._starting = 0
+        self._started = threading.Condition(self._lock)
         self._launchers: dict[Image | None, _Launcher] = {}
         self._containers: set[ProcessContainer] = set()
         # PR_SET_PDEATHSIG fires when the *thread* that forked dies: launchers are spawned by one that lives as long
@@ -390,6 +405,8 @@ class ProcessRuntime:
             launcher.close()
         for container in containers:
             container.wait()
+        with self._started:  # what was being started meanwhile ends as soon as it has begun
+            self._started.wait_for(lambda: not self._starting, _STARTING_SECONDS)
         self._spawner.shutdown()
 
     def _is_warm(self, spec: ContainerSpec, environment: dict[str, str]) -> bool:
@@ -406,16 +423,24 @@ class ProcessRuntime:
     def _launch(
         self, image: Image | None, request: dict[str, object], on_line: Callable[[str], None]
     ) -> ProcessContainer:
-        launcher = self._launcher(image)
-        pid, orders, output = launcher.start(request)
         with self._lock:
-            container = ProcessContainer(pid, orders, output, on_line, self._log)
-            self._containers = {other for other in self._containers if other.wait(0) is None} | {container}
-            closed = self._closed
-        if closed:
-            container.stop(grace=0)
-            raise ContainerError("The runtime is closed")
-        return container
+            if self._closed:
+                raise ContainerError("The runtime is closed")
+            self._starting += 1
+        try:
+            pid, orders, output = self._launcher(image).start(request)
+            with self._lock:
+                container = ProcessContainer(pid, orders, output, on_line, self._log)
+                self._containers = {other for other in self._containers if other.wait(0) is None} | {container}
+                closed = self._closed
+            if closed:
+                container.stop(grace=0)
+                raise ContainerError("The runtime is closed")
+            return container
+        finally:
+            with self._started:
+                self._starting -= 1
+                self._started.notify_all()
 
     def _launcher(self, image: Image | None) -> _Launcher:
         """The launcher of an image, started when there is none; one whose imports failed is kept, and not used."""
