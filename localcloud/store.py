@@ -51,7 +51,7 @@ class Store:
         with self.lock:
             yield record
             record["LastModifiedTime"] = now()
-        self.on_change()
+            self.on_change()  # before anybody sees the change
 
     def clear(self) -> None:
         """Forget everything."""

@@ -92,9 +92,9 @@ def _end_map_run(run: dict[str, Any]) -> str:
 def _end_stack(stack: dict[str, Any]) -> str:
     done = stack["StackStatus"].removesuffix("_IN_PROGRESS")
     status = done.removesuffix("_CLEANUP") if done.endswith("_CLEANUP") else f"{done}_FAILED"
-    stack.update(StackStatus=status, StackStatusReason=STACK_REASON)
     name, arn = stack["StackName"], stack["StackId"]
     hooks.get("cloudformation.event")(
         arn, name, name, "AWS::CloudFormation::Stack", status, STACK_REASON, physical_id=arn
     )
+    stack.update(StackStatus=status, StackStatusReason=STACK_REASON)  # last: whoever sees it finds the event
     return str(arn)

@@ -251,12 +251,13 @@ class JobFamily:
 
     def end(self, scope: Scope, record: Record, status: str, reason: str | None = None) -> None:
         """Put a job into its final status and tell EventBridge."""
-        with self.store.changing(record):
-            record[self.names.status] = status
-            record[self.names.end_time] = now()
-            if reason:
-                record["FailureReason"] = limited(reason)
-        self.emit(scope, record)
+        with self.store.lock:  # for both: whoever sees that it has ended finds its trial component up to date
+            with self.store.changing(record):
+                record[self.names.status] = status
+                record[self.names.end_time] = now()
+                if reason:
+                    record["FailureReason"] = limited(reason)
+            self.emit(scope, record)
 
     def fail(self, scope: Scope, record: Record, live: Live, reason: str) -> None:
         """End a job that went wrong; one that was asked to stop has stopped."""

@@ -151,10 +151,11 @@ def close(
     with lock:
         if execution["status"] != "RUNNING":
             return False
-        execution.update(status=status, stopDate=now(), error=error, cause=cause, output=output)
         details = {"output": output} if status == "SUCCEEDED" else {"error": error, "cause": cause}
         details = {name: value for name, value in details.items() if value is not None}
+        # The event first: whoever sees that it has ended finds the whole history.
         hooks.get("states.event")(execution, event, {member: details})
+        execution.update(status=status, stopDate=now(), error=error, cause=cause, output=output)
         if status == "SUCCEEDED":
             execution["place"] = None  # nothing to redrive
         waiting = _awaited.pop(execution["executionArn"], None)

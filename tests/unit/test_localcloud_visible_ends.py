@@ -1,0 +1,102 @@
+"""Whoever sees that something has ended finds all that belongs to its end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from localcloud import hooks
+from localcloud.durability import interrupted
+from localcloud.sagemaker.experiments import COMPONENT
+from localcloud.states import workflow
+from localcloud.store import Store
+
+from .localcloud_bench import SCOPE, Bench
+
+
+def free(store: Store) -> bool:
+    """Whether another thread could look at the records now."""
+
+    def take() -> bool:
+        if taken := store.lock.acquire(blocking=False):
+            store.lock.release()
+        return taken
+
+    with ThreadPoolExecutor(1) as other:
+        return other.submit(take).result()
+
+
+def test_a_change_is_told_before_anybody_sees_it() -> None:
+    """A server that says all is saved must know of every change that it has shown."""
+    store = Store()
+    told: list[bool] = []
+    store.on_change = lambda: told.append(free(store))
+    with store.changing({}):
+        pass
+    assert told == [False]
+
+
+class Watched:
+    """A lock that looks around each time before it lets others in."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._lock = threading.RLock()
+        self._look = look
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._look()
+        self._lock.release()
+
+
+def test_a_jobs_trial_component_ends_with_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    store = bench.sagemaker.platform.store
+    seen: set[tuple[str, str]] = set()
+
+    def look() -> None:
+        for job in store.table(SCOPE, "processing-job").values():
+            component = store.table(SCOPE, COMPONENT.kind)["job-aws-processing-job"]
+            seen.add((job["ProcessingJobStatus"], component.get("Status", {}).get("PrimaryStatus", "")))
+
+    store.lock = Watched(look)  # type: ignore[assignment]
+    bench.process()
+    assert bench.ended(kind="Processing")["ProcessingJobStatus"] == "Completed"
+    assert ("Completed", "Completed") in seen
+    assert ("Completed", "InProgress") not in seen
+
+
+def test_the_last_event_of_an_execution_is_there_before_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, str]] = []
+    fakes = {
+        "states.event": lambda execution, kind, _details: seen.append((kind, execution["status"])),
+        "states.status_event": lambda execution: seen.append(("status event", execution["status"])),
+    }
+    monkeypatch.setattr(hooks, "get", fakes.__getitem__)
+    execution = {"executionArn": "arn", "status": "RUNNING"}
+    assert workflow.close(execution, "FAILED", error="Wrong", cause="It was.")
+    assert seen == [("ExecutionFailed", "RUNNING"), ("status event", "FAILED")]
+    assert (execution["error"], execution["cause"]) == ("Wrong", "It was.")
+
+
+def test_the_event_of_a_stack_that_was_cut_off_is_there_before_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = {"StackName": "it", "StackId": "arn", "StackStatus": "CREATE_IN_PROGRESS"}
+    seen: list[tuple[str, str]] = []
+
+    def event(_arn: str, _stack: str, _name: str, _kind: str, status: str, _why: str, **_more: str) -> None:
+        seen.append((status, stack["StackStatus"]))
+
+    monkeypatch.setattr(hooks, "get", {"cloudformation.event": event}.__getitem__)
+    interrupted._end_stack(stack)
+    assert seen == [("CREATE_FAILED", "CREATE_IN_PROGRESS")]
+    assert stack["StackStatus"] == "CREATE_FAILED"
