@@ -118,7 +118,6 @@ class Platform:
     instances: int = 4
     in_alarm: Callable[[Scope, Sequence[str]], list[str]] = field(default=lambda _scope, _names: [])
     _live: dict[tuple[Scope, str, str], Live] = field(default_factory=dict)
-    _taken: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closing: threading.Event = field(default_factory=threading.Event)
 
@@ -184,19 +183,14 @@ class Platform:
     @property
     def full(self) -> bool:
         """Whether a job would have to wait for a slot now."""
-        return self._taken >= self.slots.size
+        return self.slots.full
 
     def take_slot(self, live: Live) -> bool:
         """Wait for a slot; False when the job was stopped first."""
-        taken = self.slots.acquire(live.cancelled)
-        with self._lock:
-            self._taken += taken
-        return taken
+        return self.slots.acquire(live.cancelled)
 
     def give_slot(self) -> None:
         """Let the next job run."""
-        with self._lock:
-            self._taken -= 1
         self.slots.release()
 
     def transfer(self, scope: Scope, role: str) -> S3Transfer:

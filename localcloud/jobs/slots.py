@@ -28,6 +28,12 @@ class Slots:
         with self._lock:
             return len(self._queue)
 
+    @property
+    def full(self) -> bool:
+        """Whether whoever comes now has to wait."""
+        with self._lock:
+            return self._taken >= self.size or bool(self._queue)
+
     def acquire(self, cancelled: threading.Event) -> bool:
         """Wait for a slot, in order of arrival. False (and no slot) when `cancelled` is set first."""
         turn = threading.Event()

@@ -48,6 +48,8 @@ DEFAULT_PAYLOAD = 6
 MOST_PAYLOAD = 100  # MaxConcurrentTransforms times MaxPayloadInMB
 DEFAULT_SECONDS = 600
 DEFAULT_RETRIES = 3
+# How long a server that is up may take to say its terms.
+TERMS_SECONDS = 30.0
 
 
 class Stopped(Exception):
@@ -262,7 +264,7 @@ class _Job:
         server = fleet.take()
         if server is not None:
             with contextlib.suppress(urllib3.exceptions.HTTPError, ValueError):
-                response = server.request("GET", "/execution-parameters", None, {}, 2)
+                response = server.request("GET", "/execution-parameters", None, {}, TERMS_SECONDS)
                 if response.status == 200:
                     loaded = json.loads(response.data)
                     said = loaded if isinstance(loaded, dict) else {}
