@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,9 @@ class Mirror:
 
     @staticmethod
     def _files(folder: Folder) -> list[Path]:
-        return sorted(path for path in folder.path.rglob("*") if path.is_file() and not path.is_symlink())
+        """Every regular file below; os.walk passes over a directory that the job removes meanwhile."""
+        paths = (Path(above, name) for above, _, names in os.walk(folder.path) for name in names)
+        return sorted(path for path in paths if path.is_file() and not path.is_symlink())
 
 
 def _state(path: Path) -> tuple[int, int]:

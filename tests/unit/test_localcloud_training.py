@@ -12,12 +12,14 @@ import pytest
 
 from localcloud.cloudwatch import metrics
 from localcloud.cloudwatch.metrics import MetricKey
+from localcloud.containers.container_contract import S3Transfer
 from localcloud.containers.processes import ContainerError, ContainerSpec
 from localcloud.errors import ApiError, ResourceLimitExceeded, ValidationException
+from localcloud.jobs.mirror import Folder, Mirror
 from localcloud.jobs.pipe_mode import record_io
 from localcloud.testing import wait_for
 
-from .localcloud_bench import RESOURCES, SCOPE, Bench, channel
+from .localcloud_bench import RESOURCES, SCOPE, Bench, FakeS3, channel
 
 Say = Callable[[str], None]
 
@@ -96,6 +98,27 @@ def test_checkpoints_come_back_and_go_to_s3_while_the_job_runs(bench: Bench) -> 
         "s3://bucket/checkpoints/epoch-2": b"two and a half",
         "s3://bucket/boards/job/tensorboard-output/events": b"curve",
     }
+
+
+def test_folder_that_the_job_removes_while_it_is_listed_keeps_no_other_from_s3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("kept", "temporary"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "epoch-1").write_text("one")
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "temporary":
+            raise FileNotFoundError(path)
+        return real(path)
+
+    s3 = FakeS3()
+    mirror = Mirror(lambda: S3Transfer(s3), [Folder(tmp_path, "s3://bucket/checkpoints")])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        mirror.finish()
+    assert s3.uploads == {"s3://bucket/checkpoints/kept/epoch-1": b"one"}
 
 
 def test_internal_error_is_retried_as_often_as_asked_and_a_container_that_cannot_start_is_not(bench: Bench) -> None:
