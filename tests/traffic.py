@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.deployed import Deployed
+from tests.deployed import Deployed, until
 from tests.packages import rows
 
 # Units of live traffic; the probes' are 1 to 12.
@@ -21,11 +21,12 @@ FIRST_UNIT = 1001
 
 @dataclass
 class Answered:
-    """One request: when it was sent (seconds since the epoch), by which variant it was answered, or why not."""
+    """One request: when it was sent and was over (seconds since the epoch), by which variant answered, or why not."""
 
     sent: float
     variant: str | None
     failure: str | None = None
+    ended: float = field(default_factory=time.time)
 
 
 @dataclass
@@ -47,16 +48,24 @@ class Traffic:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stop.set()
-        self._thread.join(30)
+        self._thread.join(120)  # a request that is on its way takes a minute at most
 
     @property
     def failures(self) -> list[str]:
         """Why requests failed, one entry each."""
         return [each.failure for each in self.answered if each.failure is not None]
 
+    def wait(self, after: float = 0.0) -> None:
+        """Wait until a request is answered that was sent after this moment."""
+        until(
+            "an answer",
+            lambda: True if any(each.variant and each.sent > after for each in list(self.answered)) else None,
+        )
+
     def shares(self, begin: float = 0.0, end: float = float("inf")) -> dict[str, float]:
         """Each variant's share of the requests answered that were sent in between, as a fraction."""
-        counted = Counter(each.variant for each in self.answered if each.variant and begin <= each.sent <= end)
+        answered = list(self.answered)
+        counted = Counter(each.variant for each in answered if each.variant and begin <= each.sent <= end)
         return {variant: count / counted.total() for variant, count in counted.items() if variant}
 
     def _run(self) -> None:

@@ -20,7 +20,7 @@ def execution_arn(deployed: Deployed, package_arn: str, attempt: int = 1) -> str
     return f"{machine}:{fleet}-v{version_of(package_arn)}-{attempt}"
 
 
-def ended(deployed: Deployed, package_arn: str, attempt: int = 1, *, seconds: float = 400) -> dict[str, Any]:
+def ended(deployed: Deployed, package_arn: str, attempt: int = 1, *, seconds: float = 900) -> dict[str, Any]:
     """Wait until a package's deployment has ended; its description, output parsed."""
     stepfunctions, arn = deployed.client("stepfunctions"), execution_arn(deployed, package_arn, attempt)
 
@@ -65,7 +65,7 @@ def phase(deployed: Deployed, fleet: str) -> str:
 
 def wait_for_phase(deployed: Deployed, fleet: str, wanted: str) -> None:
     """Wait until the fleet's deployment is in a phase."""
-    until(f"{fleet} in {wanted}", lambda: True if phase(deployed, fleet) == wanted else None, seconds=120)
+    until(f"{fleet} in {wanted}", lambda: True if phase(deployed, fleet) == wanted else None, seconds=600)
 
 
 def decide(deployed: Deployed, fleet: str, decision: str, reason: str) -> None:
@@ -87,6 +87,21 @@ def decide(deployed: Deployed, fleet: str, decision: str, reason: str) -> None:
 def describe(deployed: Deployed, fleet: str) -> dict[str, Any]:
     """The fleet's endpoint."""
     return dict(deployed.client("sagemaker").describe_endpoint(EndpointName=f"onwing-{fleet}"))
+
+
+def entered(deployed: Deployed, execution: str) -> list[tuple[str, float]]:
+    """The states that an execution has entered, in order, and when (seconds since the epoch); [] before its start."""
+    stepfunctions = deployed.client("stepfunctions")
+    try:
+        pages = list(stepfunctions.get_paginator("get_execution_history").paginate(executionArn=execution))
+    except stepfunctions.exceptions.ExecutionDoesNotExist:
+        return []
+    return [
+        (event["stateEnteredEventDetails"]["name"], event["timestamp"].timestamp())
+        for page in pages
+        for event in page["events"]
+        if "stateEnteredEventDetails" in event
+    ]
 
 
 def weights(deployed: Deployed, fleet: str) -> dict[str, float]:

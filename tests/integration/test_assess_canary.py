@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 
-from tests.deployed import Deployed, new_fleet, until
+from tests.deployed import SLOW, Deployed, new_fleet, until
 from tests.packages import register, rows, version_of
+
+# The stack is built and deployed within the first test.
+pytestmark = pytest.mark.timeout(1800)
 
 BEHAVIOURS: dict[str, dict[str, Any]] = {
     "champion": {},
     "good": {},
     "500": {"mode": "500"},
-    "slow": {"mode": "slow", "seconds": 0.9},
+    "slow": SLOW,
     "nan": {"mode": "nan"},
     "constant": {"mode": "constant"},
     "shape": {"mode": "shape"},
@@ -106,7 +109,7 @@ def endpoint(deployed: Deployed) -> Iterator[Endpoint]:
         status = sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"]
         return status if status != "Creating" else None
 
-    assert until(f"{name} in service", settled, seconds=180) == "InService"
+    assert until(f"{name} in service", settled, seconds=600) == "InService"
     yield Endpoint(deployed, fleet, name, config, packages)
     sagemaker.delete_endpoint(EndpointName=name)
     sagemaker.delete_endpoint_config(EndpointConfigName=config)

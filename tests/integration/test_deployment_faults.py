@@ -5,6 +5,7 @@ All of them run at once, in threads, each in a fleet of its own; each test looks
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployed import Deployed, new_fleet
+from tests.deployed import SLOW, Deployed, new_fleet
 from tests.integration.deployments import (
     QUICK,
     deploy_first,
@@ -29,7 +30,7 @@ from tests.packages import approve, fleet_items
 from tests.traffic import Traffic
 
 # Everything of a module runs at once: on a busy machine the first test waits for much of it.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(2400)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Fault:
 FAULTS = {
     "crashes": Fault({"mode": "crash"}, "did not pass the ping health check", per_second=5),
     "answers 500": Fault({"mode": "500"}, "probes: ", per_second=5),
-    "slow": Fault({"mode": "slow", "seconds": 0.9}, "ms for a probe"),
+    "slow": Fault(SLOW, "ms for a probe"),
     "NaN": Fault({"mode": "nan"}, "NaN"),
     "constant": Fault({"mode": "constant"}, "to every probe"),
     "biased": Fault({"offset": 30}, "RMSE on the probes", per_second=5),
@@ -69,11 +70,15 @@ class Seen:
 def run(deployed: Deployed, fleet: str, fault: Fault) -> Seen:
     deploy_first(deployed, fleet)
     traffic = Traffic(deployed, f"onwing-{fleet}", per_second=fault.per_second)
-    strategy = {"name": "canary", "stages": [20], "bake_seconds": 1, "soak_seconds": 1}
+    # Long enough for a machine that is so busy that few requests are answered; what is found out ends it at once.
+    strategy = {"name": "canary", "stages": [20], "bake_seconds": 600, "soak_seconds": 1}
     if not fault.per_second:
         return Seen(fleet, *deploy_package(deployed, fleet, strategy, fault.behaviour), traffic)
     with traffic:
-        return Seen(fleet, *deploy_package(deployed, fleet, strategy, fault.behaviour), traffic)
+        traffic.wait()
+        seen = Seen(fleet, *deploy_package(deployed, fleet, strategy, fault.behaviour), traffic)
+        traffic.wait(after=moment(seen.output["ended_at"]))
+        return seen
 
 
 Run = Callable[[str], Seen]
@@ -86,7 +91,7 @@ def ran(deployed: Deployed) -> Iterator[Run]:
         running: dict[str, Future[Seen]] = {
             name: pool.submit(run, deployed, new_fleet(), fault) for name, fault in FAULTS.items()
         }
-        yield lambda name: running[name].result(500)
+        yield lambda name: running[name].result(1800)
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -131,7 +136,9 @@ def test_fault_that_only_live_requests_show_hits_no_more_than_the_stage(ran: Run
     assert traffic.failures
     assert all("500" in failure or "ModelError" in failure for failure in traffic.failures)
     meanwhile = [each for each in traffic.answered if begin - 3 <= each.sent <= restored]
-    assert sum(each.failure is not None for each in meanwhile) <= 0.35 * len(meanwhile)
+    [share] = [each / 100 for each in FAULTS["flaky"].shares]
+    chance = 5 * math.sqrt(share * (1 - share) * len(meanwhile))  # few requests may be unlucky
+    assert sum(each.failure is not None for each in meanwhile) <= share * len(meanwhile) + chance
     assert not [each.failure for each in traffic.answered if each.failure and each.sent > restored]
 
 
