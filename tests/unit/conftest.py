@@ -18,11 +18,17 @@ from control_plane.settings import (
     load_settings,
     load_violation_settings,
 )
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
 from moto import mock_aws
 
 from .localcloud_bench import Bench
 
 ACCOUNT = "123456789012"
+
+# The same examples each time, and no limit on what one takes: a busy machine makes no sound example fail.
+examples.register_profile("unit", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+examples.load_profile("unit")
 
 
 @dataclass

@@ -705,7 +705,11 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.timeout(1200)
+@settings(
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(steps=STEPS, prompt=st.booleans(), seconds=st.booleans())
 def test_any_interleaving_deploys_each_transition_at_most_once(
     stack: Stack, registry: Registry, steps: list[str | int], prompt: bool, seconds: bool

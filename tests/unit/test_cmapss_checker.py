@@ -299,7 +299,7 @@ def sound_tables(draw: st.DrawFn) -> tuple[list[int], list[list[float]]]:
     return lengths, rows
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(sound_tables(), st.randoms(use_true_random=False))
 def test_what_is_written_is_read_back_exactly(data: tuple[list[int], list[list[float]]], rng: random.Random) -> None:
     lengths, rows = data
@@ -326,7 +326,7 @@ BAD_FIELDS = [
 ]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     line=st.integers(1, LARGE.count(b"\n")),
     column=st.sampled_from(COLUMNS),
@@ -343,7 +343,7 @@ def test_any_single_corrupted_field_is_found_in_its_line_and_column(
     assert result.sha256 == hashlib.sha256(content).hexdigest()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(line=st.integers(1, LARGE.count(b"\n")), twice=st.booleans())
 def test_any_lost_or_repeated_line_is_found_where_it_matters(line: int, twice: bool) -> None:
     lines = LARGE.splitlines(keepends=True)
@@ -358,7 +358,7 @@ def test_any_lost_or_repeated_line_is_found_where_it_matters(line: int, twice: b
         assert result.violations[0].line == line + twice
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.binary(max_size=3000), st.sampled_from(["train_FD001.txt", "RUL_FD001.txt"]))
 def test_arbitrary_bytes_never_raise_anything_but_violations(content: bytes, name: str) -> None:
     for stream in (content, gzip.compress(content), b"\x1f\x8b\x08" + content):
@@ -366,7 +366,7 @@ def test_arbitrary_bytes_never_raise_anything_but_violations(content: bytes, nam
         assert result.ok == (result.violation_count == 0)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, len(CASES) - 1), st.randoms(use_true_random=False))
 def test_the_outcome_does_not_depend_on_the_pieces_in_which_a_file_arrives(case: int, rng: random.Random) -> None:
     content, expected = list(CASES.values())[case]

@@ -153,7 +153,7 @@ def test_no_real_engine_breaks_the_constraints_of_its_fleet(fleet: str, cmapss_d
     assert check.rows == len(test)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     content=st.one_of(
         st.binary(max_size=200),

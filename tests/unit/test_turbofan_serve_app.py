@@ -268,27 +268,27 @@ def only_4xx(answer: Answer) -> None:
         assert all(0 <= rul <= 125 for rul in answer.rul)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(body=st.binary(max_size=300), kind=media_types, accept=accepts)
 def test_any_bytes(app: App, body: bytes, kind: str, accept: str) -> None:
     only_4xx(request(app, body, kind, {"Accept": accept}))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(content=json_values)
 def test_any_json(app: App, content: Any) -> None:
     only_4xx(request(app, json.dumps(content).encode(), "application/json"))
     only_4xx(request(app, json.dumps({"instances": content}).encode(), "application/json"))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(table=st.lists(row, min_size=1, max_size=4), separator=st.sampled_from([",", " ", ", "]))
 def test_any_numbers(app: App, table: list[list[float]], separator: str) -> None:
     only_4xx(request(app, "\n".join(separator.join(map(repr, values)) for values in table).encode()))
     only_4xx(request(app, json.dumps({"instances": [table]}).encode(), "application/json"))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     changes=st.lists(st.tuples(st.integers(0, len(BODY) - 1), st.binary(min_size=1, max_size=3)), max_size=4),
 )

@@ -116,7 +116,7 @@ fields = st.sampled_from(["1", "2", "-0.0", "1.5", "1e5", "+1", "01", "1.", "x",
 rows = st.lists(st.one_of(st.just("1.25"), st.just("1.25"), fields), min_size=25, max_size=27)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(rows, min_size=1, max_size=4), st.sampled_from([",", " ", "\t", ", "]), st.sampled_from(["\n", " \n"]))
 def test_the_quick_way_reads_what_the_slow_way_reads(table: list[list[str]], separator: str, line_end: str) -> None:
     body = "".join(separator.join(row) + line_end for row in table).encode()

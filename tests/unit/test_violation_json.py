@@ -150,7 +150,7 @@ def nothing_odd_is_left(value: Any) -> None:
         nothing_odd_is_left(each)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400)
 @given(mutated())
 def test_mutated_file_is_understood_or_unreadable(content: bytes) -> None:
     try:
@@ -174,8 +174,6 @@ def test_odd_value_at_any_place_is_understood_or_unreadable(odd: Any) -> None:
 
 @settings(
     max_examples=40,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(mutated(), st.booleans())
