@@ -10,7 +10,8 @@ ROLE = "arn:aws:iam::000000000000:role/job-role"
 RESOURCES = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
 METRICS = [{"Name": "val:rmse", "Regex": "Val RMSE: ([0-9.]+)"}]
 
-_numbers = itertools.count(int(time.time() * 1000) % 10_000_000)
+# All of the same length, so that no name is the beginning of another.
+_numbers = itertools.count(10_000_000 + int(time.time() * 1000) % 10_000_000)
 
 
 def unique(prefix: str) -> str:

@@ -67,7 +67,7 @@ def endpoint(cloud: Cloud, config_name: str, status: str = "InService", **more: 
     return name
 
 
-def settled(cloud: Cloud, name: str, seconds: float = 60.0) -> dict[str, Any]:
+def settled(cloud: Cloud, name: str, seconds: float = 300.0) -> dict[str, Any]:
     """The endpoint's description once nothing changes any more."""
 
     def look() -> dict[str, Any] | None:

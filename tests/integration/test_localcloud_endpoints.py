@@ -5,8 +5,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -34,6 +36,15 @@ def served(localcloud: Cloud, main: str) -> str:
     return endpoint(localcloud, config(localcloud, variant("main", main)))
 
 
+@dataclass(frozen=True)
+class Answered:
+    """A request's answer, and when the request was made."""
+
+    asked: float
+    variant: str
+    name: str
+
+
 @contextmanager
 def traffic(cloud: Cloud, name: str, threads: int = 4) -> Iterator[dict[str, Any]]:
     """Steady concurrent requests for the length of the block: which variants answered, and what failed."""
@@ -43,9 +54,10 @@ def traffic(cloud: Cloud, name: str, threads: int = 4) -> Iterator[dict[str, Any
 
     def run() -> None:
         while not stop.is_set():
+            asked = time.monotonic()
             try:
                 answer = invoke(cloud, name)
-                found["answers"].append((time.monotonic(), answer["variant"], answer["name"]))
+                found["answers"].append(Answered(asked, answer["variant"], answer["name"]))
             except Exception as error:  # noqa: BLE001 - whatever it is, it failed
                 found["failures"].append(repr(error))
             time.sleep(0.005)
@@ -59,6 +71,19 @@ def traffic(cloud: Cloud, name: str, threads: int = 4) -> Iterator[dict[str, Any
         stop.set()
         for thread in running:
             thread.join()
+
+
+def since(found: dict[str, Any], moment: float, count: int) -> list[Answered]:
+    """The answers to requests that were made after a moment, once there are so many.
+
+    An answer may have been on its way for long: what was asked tells what the endpoint did at a time.
+    """
+
+    def look() -> list[Answered] | None:
+        answers = [each for each in list(found["answers"]) if each.asked > moment]
+        return answers if len(answers) >= count else None
+
+    return wait_for(look)
 
 
 def update(cloud: Cloud, name: str, config_name: str, **more: Any) -> dict[str, Any]:
@@ -315,24 +340,32 @@ def test_an_update_loses_no_request(localcloud: Cloud, bucket: str, main: str) -
     with traffic(localcloud, name) as found:
         wait_for(lambda: len(found["answers"]) > 20)
         described = update(localcloud, name, new)
-        count = len(found["answers"])
-        wait_for(lambda: len(found["answers"]) > count + 20)
+        after = since(found, time.monotonic(), 20)
     assert found["failures"] == []
-    assert {said for _, _, said in found["answers"]} == {"main", "second"}
-    assert {said for _, _, said in found["answers"][-10:]} == {"second"}
+    assert {each.name for each in found["answers"]} == {"main", "second"}
+    assert {each.name for each in after} == {"second"}
     assert described["EndpointConfigName"] == new
 
 
-def test_requests_in_flight_are_answered_by_the_old_servers(localcloud: Cloud, bucket: str, main: str) -> None:
-    slow = model(localcloud, bucket, NAME="slow", SLEEP="2")
+def test_requests_in_flight_are_answered_by_the_old_servers(
+    localcloud: Cloud, bucket: str, main: str, tmp_path: Path
+) -> None:
+    sagemaker = localcloud.client("sagemaker")
+    slow = model(localcloud, bucket, NAME="slow", HOLD=str(tmp_path))
     name = endpoint(localcloud, config(localcloud, variant("v", slow)))
     answers: list[str] = []
     asking = threading.Thread(target=lambda: answers.append(invoke(localcloud, name)["name"]))
     asking.start()
-    time.sleep(0.3)
-    update(localcloud, name, config(localcloud, variant("v", main)))
+    wait_for((tmp_path / "asked").exists)
+    new = config(localcloud, variant("v", main))
+    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=new)
+    wait_for(lambda: sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"] == new)
+    assert invoke(localcloud, name)["name"] == "main"
+    assert answers == []
+    (tmp_path / "go").touch()
     asking.join()
     assert answers == ["slow"]
+    assert settled(localcloud, name)["EndpointConfigName"] == new
     assert invoke(localcloud, name)["name"] == "main"
 
 
@@ -349,11 +382,14 @@ def test_an_update_that_is_not_healthy_leaves_the_old_configuration(localcloud: 
     assert update(localcloud, name, config(localcloud, variant("v", main))).get("FailureReason") is None
 
 
-def test_an_endpoint_that_is_updating_refuses_everything(localcloud: Cloud, bucket: str, main: str) -> None:
+def test_an_endpoint_that_is_updating_refuses_everything(
+    localcloud: Cloud, bucket: str, main: str, tmp_path: Path
+) -> None:
     sagemaker = localcloud.client("sagemaker")
     old = config(localcloud, variant("v", main))
     name = endpoint(localcloud, old)
-    new = config(localcloud, variant("v", model(localcloud, bucket, START_SLEEP="2")))
+    go = tmp_path / "go"
+    new = config(localcloud, variant("v", model(localcloud, bucket, START_HOLD=str(go))))
     sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=new)
     described = sagemaker.describe_endpoint(EndpointName=name)
     assert described["EndpointStatus"] == "Updating"
@@ -370,6 +406,7 @@ def test_an_endpoint_that_is_updating_refuses_everything(localcloud: Cloud, buck
         refused(sagemaker.delete_endpoint, EndpointName=name),
     ):
         assert why == f'Cannot update in-progress endpoint "{described["EndpointArn"]}".'
+    go.touch()
     assert settled(localcloud, name)["EndpointConfigName"] == new
 
 
@@ -411,7 +448,7 @@ def test_weights_shift_traffic_at_once_and_lose_nothing(localcloud: Cloud, bucke
     name = endpoint(localcloud, config(localcloud, variant("a", main, 1), variant("b", other, 0)))
     with traffic(localcloud, name) as found:
         wait_for(lambda: len(found["answers"]) > 20)
-        assert {each for _, each, _ in found["answers"]} == {"a"}
+        assert {each.variant for each in found["answers"]} == {"a"}
         sagemaker.update_endpoint_weights_and_capacities(
             EndpointName=name,
             DesiredWeightsAndCapacities=[
@@ -422,9 +459,9 @@ def test_weights_shift_traffic_at_once_and_lose_nothing(localcloud: Cloud, bucke
         shifted = time.monotonic()
         assert sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] in ("Updating", "InService")
         described = settled(localcloud, name)
-        wait_for(lambda: sum(when > shifted + 0.5 for when, _, _ in found["answers"]) > 20)
+        since(found, shifted, 20)
     assert found["failures"] == []
-    assert {each for when, each, _ in found["answers"] if when > shifted + 0.5} == {"b"}
+    assert {each.variant for each in since(found, shifted, 20)} == {"b"}
     assert [each["CurrentWeight"] for each in described["ProductionVariants"]] == [0.0, 1.0]
     assert invoke(localcloud, name, TargetVariant="a")["variant"] == "a"
 
@@ -456,7 +493,7 @@ def test_a_server_that_dies_is_started_again_and_counted(localcloud: Cloud, main
             return None
         return pid if pid != first else None
 
-    wait_for(again, 30)
+    wait_for(again)
     datapoints = localcloud.client("cloudwatch").get_metric_statistics(
         Namespace="localcloud/Endpoints",
         MetricName="ModelServerRestarts",
@@ -489,11 +526,12 @@ def test_servers_write_to_their_own_log_streams(localcloud: Cloud, served: str) 
 
 def test_a_canary_shifts_in_two_steps(localcloud: Cloud, bucket: str, main: str) -> None:
     sagemaker = localcloud.client("sagemaker")
+    hear = listening(localcloud)
     name = endpoint(localcloud, config(localcloud, variant("v", main, InitialInstanceCount=2)))
     new = config(localcloud, variant("v", model(localcloud, bucket, NAME="new"), InitialInstanceCount=2))
     routing = {
         "Type": "CANARY",
-        "WaitIntervalInSeconds": 3,
+        "WaitIntervalInSeconds": 1,
         "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 30},
     }
     with traffic(localcloud, name) as found:
@@ -502,25 +540,20 @@ def test_a_canary_shifts_in_two_steps(localcloud: Cloud, bucket: str, main: str)
             EndpointConfigName=new,
             DeploymentConfig={"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}},
         )
-
-        def baking() -> bool:
-            pending = sagemaker.describe_endpoint(EndpointName=name).get("PendingDeploymentSummary")
-            return bool(pending) and pending["ProductionVariants"][0]["VariantStatus"][0]["Status"] == "Baking"
-
-        wait_for(baking)
-        begin = len(found["answers"])
-        time.sleep(1.5)
-        said = [each for _, _, each in found["answers"][begin:]]
-        assert 0.05 < said.count("new") / len(said) < 0.6
         described = settled(localcloud, name)
+        after = since(found, time.monotonic(), 20)
     assert found["failures"] == []
+    assert {each.name for each in after} == {"new"}
+    mine = [each for each in hear(name, 2) if each["detail"].get("EndpointName") == name]
+    steps = [each for each in stages(mine) if each != "Creating"]
+    assert steps == ["ActivatingTraffic", "Baking", "ActivatingTraffic", "Baking"]
     assert described["EndpointConfigName"] == new
     assert described["LastDeploymentConfig"]["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]["Type"] == "CANARY"
 
 
-def test_an_alarm_rolls_a_deployment_back(localcloud: Cloud, bucket: str, main: str) -> None:
-    cloudwatch = localcloud.client("cloudwatch")
-    alarm = unique("alarm")
+def alarmed(cloud: Cloud) -> tuple[str, Callable[[], Any]]:
+    """A new alarm's name, and what makes it go off."""
+    cloudwatch, alarm = cloud.client("cloudwatch"), unique("alarm")
     cloudwatch.put_metric_alarm(
         AlarmName=alarm,
         Namespace=alarm,
@@ -531,6 +564,48 @@ def test_an_alarm_rolls_a_deployment_back(localcloud: Cloud, bucket: str, main: 
         Threshold=1,
         ComparisonOperator="GreaterThanThreshold",
     )
+    return alarm, lambda: cloudwatch.put_metric_data(Namespace=alarm, MetricData=[{"MetricName": "bad", "Value": 5.0}])
+
+
+def test_a_canary_gets_its_share_while_it_bakes(localcloud: Cloud, bucket: str, main: str) -> None:
+    """For an hour, which an alarm ends."""
+    sagemaker = localcloud.client("sagemaker")
+    alarm, go_off = alarmed(localcloud)
+    old = config(localcloud, variant("v", main, InitialInstanceCount=2))
+    name = endpoint(localcloud, old)
+    new = config(localcloud, variant("v", model(localcloud, bucket, NAME="new"), InitialInstanceCount=2))
+    routing = {
+        "Type": "CANARY",
+        "WaitIntervalInSeconds": 3600,
+        "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 30},
+    }
+    with traffic(localcloud, name) as found:
+        sagemaker.update_endpoint(
+            EndpointName=name,
+            EndpointConfigName=new,
+            DeploymentConfig={
+                "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing},
+                "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": alarm}]},
+            },
+        )
+
+        def baking() -> bool:
+            pending = sagemaker.describe_endpoint(EndpointName=name).get("PendingDeploymentSummary")
+            return bool(pending) and pending["ProductionVariants"][0]["VariantStatus"][0]["Status"] == "Baking"
+
+        wait_for(baking)
+        said = [each.name for each in since(found, time.monotonic(), 200)]
+        assert 0.1 < said.count("new") / len(said) < 0.5  # 0.3 expected, standard deviation 0.03
+        go_off()
+        described = settled(localcloud, name)
+        after = since(found, time.monotonic(), 20)
+    assert found["failures"] == []
+    assert {each.name for each in after} == {"main"}
+    assert described["EndpointConfigName"] == old
+
+
+def test_an_alarm_rolls_a_deployment_back(localcloud: Cloud, bucket: str, main: str) -> None:
+    alarm, go_off = alarmed(localcloud)
     old = config(localcloud, variant("v", main))
     name = endpoint(localcloud, old)
     new = config(localcloud, variant("v", model(localcloud, bucket, NAME="new")))
@@ -539,13 +614,13 @@ def test_an_alarm_rolls_a_deployment_back(localcloud: Cloud, bucket: str, main: 
         EndpointConfigName=new,
         DeploymentConfig={
             "BlueGreenUpdatePolicy": {
-                "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 60}
+                "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 3600}
             },
             "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": alarm}]},
         },
     )
     wait_for(lambda: invoke(localcloud, name)["name"] == "new")
-    cloudwatch.put_metric_data(Namespace=alarm, MetricData=[{"MetricName": "bad", "Value": 5.0}])
+    go_off()
     described = settled(localcloud, name)
     assert described["EndpointConfigName"] == old
     assert alarm in described["FailureReason"]
@@ -566,8 +641,9 @@ def test_a_canary_needs_two_instances(localcloud: Cloud, served: str, main: str)
 # --- events ---
 
 
-def test_each_change_is_an_event(localcloud: Cloud, bucket: str, main: str) -> None:
-    sqs, events = localcloud.client("sqs"), localcloud.client("events")
+def listening(cloud: Cloud) -> Callable[[str, int], list[dict[str, Any]]]:
+    """Hear of endpoints from now on; gives what tells all that was said, once an endpoint was so often in service."""
+    sqs, events = cloud.client("sqs"), cloud.client("events")
     queue = sqs.create_queue(QueueName=unique("queue"))["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     policy = {
@@ -586,28 +662,43 @@ def test_each_change_is_an_event(localcloud: Cloud, bucket: str, main: str) -> N
     pattern = {"source": ["aws.sagemaker"], "detail-type": [{"prefix": "SageMaker Endpoint"}]}
     events.put_rule(Name=rule, EventPattern=json.dumps(pattern))
     events.put_targets(Rule=rule, Targets=[{"Id": "1", "Arn": arn}])
+    found: list[dict[str, Any]] = []
+
+    def hear(name: str, times: int) -> list[dict[str, Any]]:
+        def look() -> bool:
+            for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
+                found.append(json.loads(message["Body"]))
+                # Whoever takes longer than the visibility timeout is given it again.
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+            mine = [each for each in found if each["detail"].get("EndpointName") == name]
+            return [each["detail"]["EndpointStatus"] for each in mine].count("IN_SERVICE") >= times
+
+        wait_for(look)
+        return found
+
+    return hear
+
+
+def stages(found: list[dict[str, Any]]) -> list[str]:
+    """The stages of deployments that events tell of."""
+    return [
+        each["detail"]["PendingDeploymentSummary"]["ProductionVariants"][0]["VariantStatus"][0]["Status"]
+        for each in found
+        if each["detail-type"] == "SageMaker Endpoint Deployment State Change"
+    ]
+
+
+def test_each_change_is_an_event(localcloud: Cloud, main: str) -> None:
+    hear = listening(localcloud)
     first = config(localcloud, variant("v", main))
     name = endpoint(localcloud, first)
     update(localcloud, name, config(localcloud, variant("v", main)))
-    found: list[dict[str, Any]] = []
-
-    def look() -> bool:
-        for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
-            found.append(json.loads(message["Body"]))
-        mine = [each for each in found if each["detail"].get("EndpointName") == name]
-        return [each["detail"]["EndpointStatus"] for each in mine].count("IN_SERVICE") == 2
-
-    wait_for(look)
+    found = hear(name, 2)
     mine = [each for each in found if each["detail"].get("EndpointName") == name]
     states = [e["detail"]["EndpointStatus"] for e in mine if e["detail-type"] == "SageMaker Endpoint State Change"]
     assert states[:2] == ["CREATING", "IN_SERVICE"]
     assert set(states[2:-1]) == {"UPDATING"}
-    deployments = [e for e in mine if e["detail-type"] == "SageMaker Endpoint Deployment State Change"]
-    stages = [
-        each["detail"]["PendingDeploymentSummary"]["ProductionVariants"][0]["VariantStatus"][0]["Status"]
-        for each in deployments
-    ]
-    assert stages[0] == "Creating"
-    assert stages[-1] == "ActivatingTraffic"
+    assert stages(mine)[0] == "Creating"
+    assert stages(mine)[-1] == "ActivatingTraffic"
     configs = [e for e in found if e["detail-type"] == "SageMaker Endpoint Config State Change"]
     assert first in [each["detail"]["EndpointConfigName"] for each in configs]

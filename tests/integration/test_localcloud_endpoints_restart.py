@@ -2,8 +2,8 @@
 
 import json
 import os
-import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from localcloud.testing import Cloud, wait_for
 from localcloud.testing import localcloud as running_localcloud
 
 from .conformance.steps import closed
-from .localcloud_requests import ROLE
+from .localcloud_requests import ROLE, unique
 from .serving import config, endpoint, invoke, model, settled, variant
 from .test_localcloud_capture import captured, capturing
 
@@ -39,6 +39,18 @@ def gone(pid: int) -> bool:
     return False
 
 
+def saved(cloud: Cloud) -> None:
+    """Wait until all that was done is on disk."""
+    begin = datetime.now(UTC)
+    cloud.client("sqs").create_queue(QueueName=unique("mark"))  # so that there is one more snapshot
+
+    def look() -> bool:
+        taken = (daemon.snapshots(cloud.running) or {})["taken"]
+        return taken is not None and datetime.fromisoformat(taken) > begin
+
+    wait_for(look)
+
+
 def test_endpoints_are_served_again_after_a_kill(cloud: Cloud) -> None:
     sagemaker = cloud.client("sagemaker")
     capture = capturing("kept-bucket", "captured")
@@ -51,11 +63,11 @@ def test_endpoints_are_served_again_after_a_kill(cloud: Cloud) -> None:
     settled(cloud, name)
     updating = endpoint(cloud, config(cloud, variant("v", good)))
     before = sagemaker.describe_endpoint(EndpointName=updating)["EndpointConfigName"]
-    slow = config(cloud, variant("v", model(cloud, "kept-bucket", NAME="slow", START_SLEEP="100")))
+    slow = config(cloud, variant("v", model(cloud, "kept-bucket", NAME="slow", START_SLEEP="400")))
     sagemaker.update_endpoint(EndpointName=updating, EndpointConfigName=slow)
     sagemaker.create_endpoint(EndpointName="creating", EndpointConfigName=slow)
     pid = invoke(cloud, name)["pid"]
-    time.sleep(4)  # a snapshot is at most 2 s old
+    saved(cloud)
     cloud.kill()
     wait_for(lambda: gone(pid))
     cloud.start_again()
@@ -148,9 +160,9 @@ def test_a_rule_on_an_interrupted_execution_sets_its_endpoint_right(cloud: Cloud
     half = [{"VariantName": each, "DesiredWeight": 50} for each in ("v1", "v2")]
     sagemaker.update_endpoint_weights_and_capacities(EndpointName=name, DesiredWeightsAndCapacities=half)
     settled(cloud, name)
-    slow = config(cloud, variant("v3", model(cloud, "kept-bucket", START_SLEEP="100")))
+    slow = config(cloud, variant("v3", model(cloud, "kept-bucket", START_SLEEP="400")))
     sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=slow)
-    time.sleep(4)  # a snapshot is at most 2 s old
+    saved(cloud)
     cloud.kill()
     cloud.start_again()
     states = cloud.client("stepfunctions")
@@ -158,7 +170,7 @@ def test_a_rule_on_an_interrupted_execution_sets_its_endpoint_right(cloud: Cloud
     failed = closed(cloud, execution)
     assert (failed["status"], failed["error"]) == ("FAILED", "Localcloud.Interrupted")
     assert "localcloud was stopped in the middle of this execution" in failed["cause"]
-    (started,) = wait_for(lambda: states.list_executions(stateMachineArn=rolling_back)["executions"], 30)
+    (started,) = wait_for(lambda: states.list_executions(stateMachineArn=rolling_back)["executions"])
     rolled_back = closed(cloud, started["executionArn"])
     assert rolled_back["status"] == "SUCCEEDED", rolled_back
     given = json.loads(rolled_back["input"])

@@ -14,6 +14,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.httpsession import URLLib3Session
 
+from localcloud import daemon
 from localcloud.testing import Cloud, wait_for
 
 from .localcloud_requests import unique
@@ -201,7 +202,12 @@ def test_a_request_that_kills_its_server_is_not_tried_on_another(localcloud: Clo
         return float(sum(each["Sum"] for each in datapoints))
 
     assert wait_for(restarts) == 1
-    time.sleep(1)
+
+    def again() -> bool:
+        (mine,) = [each for each in daemon.status(localcloud.running)["variants"] if each["endpoint"] == served]
+        return bool(mine["ready"] == 2)
+
+    wait_for(again)
     assert restarts() == 1
 
 
@@ -213,7 +219,8 @@ def test_latencies_are_in_microseconds(localcloud: Cloud, bucket: str) -> None:
     assert total(localcloud, served, "v", "InvocationsPerInstance") == 3
     assert total(localcloud, served, "v", "Invocation5XXErrors") == 0
     datapoints = measured(localcloud, served, "v", "ModelLatency")
-    assert 200_000 < max(each["Maximum"] for each in datapoints) < 5_000_000
+    # Below what an answer may take at most, and what it took in nanoseconds.
+    assert 200_000 < max(each["Maximum"] for each in datapoints) < 60_000_000
     assert {each["Unit"] for each in datapoints} == {"Microseconds"}
     assert sum(each["SampleCount"] for each in measured(localcloud, served, "v", "OverheadLatency")) == 3
 
@@ -258,7 +265,7 @@ def test_what_instances_use_is_measured(localcloud: Cloud, two: str) -> None:
                 found[metric] = datapoints[-1]["Average"]
         return found if len(found) == 3 else None
 
-    used = wait_for(measured_ones, 60, 1.0)
+    used = wait_for(measured_ones, pause=1.0)
     assert 0 <= used["CPUUtilization"] < 200
     assert 0 < used["MemoryUtilization"] < 50
     assert 0 < used["DiskUtilization"] <= 100
@@ -285,12 +292,12 @@ def test_every_instance_is_measured_from_the_start(localcloud: Cloud, bucket: st
     weighted = config(localcloud, variant("v", served), variant("w", served, 0.0))
     for name, others in ((endpoint(localcloud, shadowed), "vs"), (endpoint(localcloud, weighted), "vw")):
         for each in others:
-            wait_for(
-                lambda name=name, each=each: datapoints(  # type: ignore[misc]
-                    localcloud, "/aws/sagemaker/Endpoints", name, each, "CPUUtilization", 60
-                ),
-                4,
-            )
+            assert datapoints(localcloud, "/aws/sagemaker/Endpoints", name, each, "CPUUtilization", 60)
+
+
+def steps(moments: list[Any]) -> set[float]:
+    """How far apart they are."""
+    return {after - before for before, after in itertools.pairwise(moments)}
 
 
 def test_metrics_are_as_fine_as_the_configuration_says(localcloud: Cloud, bucket: str) -> None:
@@ -304,9 +311,10 @@ def test_metrics_are_as_fine_as_the_configuration_says(localcloud: Cloud, bucket
         return datapoints(localcloud, namespace, name, "v", metric, 10)
 
     for namespace, metric in (("AWS/SageMaker", "ModelLatency"), ("/aws/sagemaker/Endpoints", "CPUUtilization")):
-        wait_for(lambda n=namespace, m=metric: len(times(often, n, m)) > 2, 60, 1)  # type: ignore[misc]
+        # On a busy machine ten seconds may go by without a request, or without a look at the instances.
+        wait_for(lambda n=namespace, m=metric: 10 in steps(times(often, n, m)), pause=1.0)  # type: ignore[misc]
         found = times(often, namespace, metric)
-        assert all(after - before == 10 for before, after in itertools.pairwise(found)), found
+        assert all(each % 10 == 0 for each in [*found, *steps(found)]), found
         assert all(each % 60 == 0 for each in times(seldom, namespace, metric))
 
 

@@ -38,7 +38,7 @@ def deploy(
         stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
         return None if stack["StackStatus"].endswith("IN_PROGRESS") else stack
 
-    return wait_for(settled, 60)
+    return wait_for(settled, 300)
 
 
 def outputs(stack: Any) -> dict[str, str]:
@@ -72,7 +72,7 @@ def test_a_stack_serves_changes_and_leaves_nothing(localcloud: Cloud, artefact: 
     assert len(sagemaker.list_models(NameContains=name)["Models"]) == 1
 
     localcloud.client("cloudformation").delete_stack(StackName=name)
-    wait_for(lambda: not sagemaker.list_models(NameContains=name)["Models"], 60)
+    wait_for(lambda: not sagemaker.list_models(NameContains=name)["Models"])
     assert sagemaker.list_endpoints(NameContains=name)["Endpoints"] == []
     assert sagemaker.list_endpoint_configs(NameContains=name)["EndpointConfigs"] == []
 
@@ -87,7 +87,7 @@ def test_a_stack_whose_update_is_not_healthy_is_rolled_back(localcloud: Cloud, a
     described = sagemaker.describe_endpoint(EndpointName=first["EndpointName"])
     assert described["EndpointConfigName"] == first["ConfigName"]
     localcloud.client("cloudformation").delete_stack(StackName=name)
-    wait_for(lambda: not sagemaker.list_endpoints(NameContains=name)["Endpoints"], 60)
+    wait_for(lambda: not sagemaker.list_endpoints(NameContains=name)["Endpoints"])
 
 
 def test_a_stack_whose_endpoint_fails_is_rolled_back(localcloud: Cloud, artefact: str) -> None:

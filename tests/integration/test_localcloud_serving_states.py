@@ -114,7 +114,7 @@ def test_a_state_machine_deploys_updates_and_asks(localcloud: Cloud, bucket: str
         described: dict[str, Any] = states.describe_execution(executionArn=execution)
         return described if described["status"] != "RUNNING" else None
 
-    described = wait_for(look, 90)
+    described = wait_for(look, 300)
     assert described["status"] == "SUCCEEDED", (described, localcloud.client("sagemaker").list_endpoints())
     output = json.loads(described["output"])
     assert output["answer"]["InvokedProductionVariant"] == "v"
@@ -153,8 +153,7 @@ def test_an_error_of_an_endpoint_is_caught_by_its_name(localcloud: Cloud) -> Non
     described = wait_for(
         lambda: next(
             (each for each in [states.describe_execution(executionArn=execution)] if each["status"] != "RUNNING"), None
-        ),
-        60,
+        )
     )
     assert described["status"] == "SUCCEEDED", described
     assert "Endpoint nobody of account 000000000000 not found." in described["output"]

@@ -1,7 +1,9 @@
 """A model server for localcloud's tests, of nothing but the standard library: it does what its variables ask for.
 
 CRASH: ends at start. NEVER_HEALTHY: /ping answers 500. STATUS: of every answer to /invocations. SLEEP: seconds before
-it. DIE_AFTER: so many invocations, then it ends. NAME: what it says it is.
+it. HOLD: a folder; an invocation leaves `asked` in it, and is answered once there is `go`. START_SLEEP: seconds before
+it listens. START_HOLD: a file; it listens once that is there. DIE_AFTER: so many invocations, then it ends. NAME: what
+it says it is.
 """
 
 import json
@@ -35,6 +37,10 @@ class Handler(BaseHTTPRequestHandler):
         if last:
             os._exit(9)
         time.sleep(float(os.environ.get("SLEEP", "0")))
+        if "HOLD" in os.environ:
+            folder = Path(os.environ["HOLD"])
+            (folder / "asked").touch()
+            wait_for(folder / "go")
         kind = self.headers.get("Content-Type", "")
         if kind.startswith("text/csv"):
             rows = body.decode().splitlines()
@@ -60,12 +66,19 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def wait_for(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.02)
+
+
 if sys.argv[1:] != ["serve"]:
     sys.exit(f"serve, not {sys.argv[1:]}")
 print(f"{NAME} starts", flush=True)
 if "CRASH" in os.environ:
     sys.exit("no such model")
 time.sleep(float(os.environ.get("START_SLEEP", "0")))
+if "START_HOLD" in os.environ:
+    wait_for(Path(os.environ["START_HOLD"]))
 ThreadingHTTPServer.request_queue_size = 128
 server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler)
 server.daemon_threads = True
