@@ -6,6 +6,7 @@ The stack is this module's own, for the reconciliation looks at all of it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import time
@@ -14,7 +15,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from onwing.errors import Exit
 from tests.conftest import make_trio
@@ -24,6 +27,9 @@ from tests.integration.rollouts import Rollout
 from tests.packages import DATASET_VERSION, approve, fleet_items, register
 
 from .test_onwing_operations import Operator
+
+# The stack is built and deployed within the first test.
+pytestmark = pytest.mark.timeout(2400)
 
 ALARM_MEMBERS = (
     "AlarmDescription ActionsEnabled OKActions AlarmActions MetricName Namespace Statistic Dimensions Period "
@@ -36,13 +42,22 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """The stack, with monitoring's schedule on and the others off."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "sam"
-    with deploy(tmp_path_factory.mktemp("reconcile"), shared) as deployed:
+    with deploy(tmp_path_factory.mktemp("reconcile"), shared, MonitoringSchedule="ENABLED") as deployed:
         yield deployed
+
+
+@functools.cache
+def patient_client(endpoint: str, region: str) -> Any:
+    """A client that waits for an answer as long as it takes: to ask twice would be a second run."""
+    session: Any = boto3.session.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=region)
+    return session.client(
+        "lambda", endpoint_url=endpoint, config=Config(retries={"total_max_attempts": 1}, read_timeout=600)
+    )
 
 
 def reconcile(stack: Deployed, **request: Any) -> dict[str, Any]:
     """Invoke the function; nothing counts as young, for tests do not wait a quarter of an hour."""
-    response = stack.client("lambda").invoke(
+    response = patient_client(stack.cloud.endpoint, stack.cloud.running.region).invoke(
         FunctionName=stack.outputs["ReconcileFunctionName"], Payload=json.dumps({"grace_seconds": 0, **request})
     )
     answer = json.loads(response["Payload"].read())
@@ -58,16 +73,50 @@ def findings(stack: Deployed, text: str, **request: Any) -> list[dict[str, Any]]
 
 
 @contextlib.contextmanager
-def lost_events(stack: Deployed, function: str) -> Iterator[None]:
-    """Events that would have invoked a function are lost."""
+def lost_events(stack: Deployed, function: str, *marks: str) -> Iterator[None]:
+    """Events that would have invoked a function are lost: at the end all that hold one of these texts have gone by.
+
+    Events are sent in the background, and nothing tells when one that nobody wants has gone by. So a second rule wants
+    the same: it is the newest, whose turn comes after the disabled one's.
+    """
     events = stack.client("events")
-    [rule] = [each["Name"] for each in events.list_rules()["Rules"] if function in each["Name"]]
-    events.disable_rule(Name=rule)
+    [rule] = [each for each in events.list_rules()["Rules"] if function in each["Name"]]
+    name = f"witness-{uuid.uuid4().hex[:8]}"
+    seen = witness(stack, name, rule["EventPattern"])
+    events.disable_rule(Name=rule["Name"])
     try:
         yield
-        time.sleep(3)  # events are sent in the background, and nothing tells when one that nobody wants has gone by
+        bodies: list[str] = []
+
+        def gone_by() -> bool | None:
+            bodies.extend(
+                each["Body"] for each in stack.client("sqs").receive_message(QueueUrl=seen).get("Messages", [])
+            )
+            return all(any(mark in body for body in bodies) for mark in marks) or None
+
+        until(f"events with {marks} have gone by", gone_by, seconds=180)
     finally:
-        events.enable_rule(Name=rule)
+        events.remove_targets(Rule=name, Ids=["queue"])
+        events.delete_rule(Name=name)
+        events.enable_rule(Name=rule["Name"])
+
+
+def witness(stack: Deployed, name: str, pattern: str) -> str:
+    """A rule that gives events to a queue; the queue's address."""
+    sqs, events = stack.client("sqs"), stack.client("events")
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    may_send = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    events.put_rule(Name=name, EventPattern=pattern)
+    events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": arn}])
+    return str(url)
 
 
 def put_baseline(stack: Deployed, fleet: str) -> str:
@@ -213,7 +262,7 @@ def test_operator_runs_it_and_is_told_what_was_repaired_and_what_is_left(
 
 
 def test_approval_whose_event_was_lost_is_deployed(stack: Deployed, fleet: str) -> None:
-    with lost_events(stack, "HandleApproval"):
+    with lost_events(stack, "HandleApproval", '"Approved"'):
         package = register(stack, fleet)
         approve(stack, package, QUICK)
     assert "REQUESTS" not in fleet_items(stack, fleet)
@@ -229,8 +278,9 @@ def test_approval_whose_event_was_lost_is_deployed(stack: Deployed, fleet: str) 
 
 
 def test_uploads_whose_events_were_lost_are_trained_on(stack: Deployed, fleet: str) -> None:
-    with lost_events(stack, "IngestDataset"):
-        stack.put_trio(make_trio(fleet))
+    trio = make_trio(fleet)
+    with lost_events(stack, "IngestDataset", *trio.files):
+        stack.put_trio(trio)
     assert stack.executions(fleet) == []
 
     found = findings(stack, f"_{fleet}.txt")
@@ -243,7 +293,7 @@ def test_uploads_whose_events_were_lost_are_trained_on(stack: Deployed, fleet: s
 
 
 def test_bad_upload_whose_event_was_lost_is_quarantined(stack: Deployed, fleet: str) -> None:
-    with lost_events(stack, "IngestDataset"):
+    with lost_events(stack, "IngestDataset", f"train_{fleet}.txt"):
         stack.put(f"train_{fleet}.txt", b"not a table")
 
     [found] = findings(stack, f"_{fleet}.txt")
@@ -261,7 +311,7 @@ def test_deployment_that_nobody_rolled_back_is_rolled_back(stack: Deployed, flee
     [found] = [each for each in findings(stack, f"{fleet} v2") if each["what"] == "deployment"]
 
     assert found["repaired"], found
-    until("the rollback has ended", lambda: True if "LOCK" not in fleet_items(stack, fleet) else None, seconds=120)
+    until("the rollback has ended", lambda: True if "LOCK" not in fleet_items(stack, fleet) else None, seconds=400)
     record = fleet_items(stack, fleet)["DEPLOYMENT"]
     assert "under_way" not in record
     assert record["champion"]["version"] == champion["version"]
@@ -311,7 +361,7 @@ def test_report_that_nobody_decided_on_is_decided_on(stack: Deployed) -> None:
     start = datetime.now(UTC) - timedelta(hours=1)
     key = f"monitoring/reports/onwing-{fleet}/v1/{start:%Y%m%dT%H%M%SZ}/constraint_violations.json"
     violation = {"feature_name": "s11", "constraint_check_type": "baseline_drift_check", "description": "bias +1.1 σ"}
-    with lost_events(stack, "HandleViolation"):
+    with lost_events(stack, "HandleViolation", key):
         stack.client("s3").put_object(
             Bucket=stack.outputs["BucketName"], Key=key, Body=json.dumps({"violations": [violation]}).encode()
         )
@@ -336,7 +386,7 @@ def test_endpoint_that_was_deleted_is_reported(stack: Deployed) -> None:
 
 
 def test_young_losses_are_left_alone(stack: Deployed, fleet: str) -> None:
-    with lost_events(stack, "IngestDataset"):
+    with lost_events(stack, "IngestDataset", f"train_{fleet}.txt"):
         stack.put(f"train_{fleet}.txt", make_trio(fleet).train)
 
     assert findings(stack, fleet, grace_seconds=900) == []
