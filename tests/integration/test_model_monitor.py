@@ -15,7 +15,7 @@ from tests.integration.rollouts import Rollout
 from tests.packages import fleet_items
 
 # The stack is built and deployed within the first test.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(2400)
 
 ENDED = ("Completed", "CompletedWithViolations", "Failed", "Stopped")
 NOW = {"ScheduleExpression": "NOW", "DataAnalysisStartTime": "-PT1H", "DataAnalysisEndTime": "PT1M"}

@@ -15,7 +15,7 @@ from tests.integration.test_monitoring import Monitored
 from tests.packages import fleet_items
 
 # The stack is built and deployed within the first test.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(2400)
 
 ENGINES = 12
 SPREAD = 8.0  # cycles: the registered model's errors

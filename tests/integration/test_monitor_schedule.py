@@ -18,7 +18,7 @@ from .localcloud_requests import RESOURCES, ROLE, unique
 from .serving import archive, config, settled, variant
 from .test_localcloud_monitoring import LAST_HOUR, executed
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(2400)
 IMAGE = "000000000000.dkr.ecr.us-east-1.amazonaws.com/onwing-turbofan:test"
 BUCKET, ENDPOINT = "fleet-bucket", "onwing-FD001"
 TYPES = {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]}
@@ -71,7 +71,7 @@ def test_schedule_runs_the_image_as_it_is(cloud: Cloud) -> None:
         lines = sum(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read().count(b"\n") for key in keys)
         return True if lines == 15 else None
 
-    wait_for(delivered, 60)
+    wait_for(delivered, 180)
     name = unique("schedule")
     definition = {
         "BaselineConfig": {

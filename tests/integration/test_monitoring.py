@@ -20,7 +20,7 @@ from tests.packages import fleet_items
 from tests.traffic import Traffic
 
 # The stack is built and deployed within the first test.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(2400)
 
 JOB_SECONDS = 300
 ALL_SECONDS = 600  # of every endpoint that other tests have left
