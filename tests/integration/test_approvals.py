@@ -7,9 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.deployed import Deployed, until
 from tests.integration.deployments import HOLDING, QUICK, deploy_first, ended, wait_for_phase, weights
 from tests.packages import approve, fleet_items, register, version_of
+
+SECONDS = 400  # for what functions and state machines do, beside whatever else the machine does
+pytestmark = pytest.mark.timeout(2400)
 
 EVENT = Path(__file__).parents[2] / "events/handle_approval.json"
 
@@ -27,7 +32,7 @@ def acted_upon(deployed: Deployed, package_arn: str, fleet: str) -> None:
     def probe() -> bool | None:
         return True if record(deployed, package_arn, fleet).get("modified", 0) * 1000 >= modified - 1 else None
 
-    until(f"event of {package_arn} acted upon", probe, seconds=60)
+    until(f"event of {package_arn} acted upon", probe, seconds=SECONDS)
 
 
 def started(deployed: Deployed, fleet: str, machine: str = "Deployment") -> list[str]:
@@ -109,7 +114,7 @@ def test_person_who_rejects_stops_the_deployment_under_way(deployed: Deployed, f
         ModelPackageArn=package, ModelApprovalStatus="Rejected", ApprovalDescription="not convinced"
     )
 
-    [name] = until("rollback started", lambda: started(deployed, fleet, "Rollback") or None, seconds=60)
+    [name] = until("rollback started", lambda: started(deployed, fleet, "Rollback") or None, seconds=SECONDS)
     assert name.startswith(f"{fleet}-v2-rejected-")
     arn = f"{deployed.outputs['RollbackStateMachineArn'].replace(':stateMachine:', ':execution:')}:{name}"
 
@@ -117,7 +122,7 @@ def test_person_who_rejects_stops_the_deployment_under_way(deployed: Deployed, f
         described = deployed.client("stepfunctions").describe_execution(executionArn=arn)
         return dict(described) if described["status"] != "RUNNING" else None
 
-    rollback = until(f"{name} ended", end, seconds=180)
+    rollback = until(f"{name} ended", end, seconds=SECONDS)
     assert rollback["status"] == "SUCCEEDED", rollback
     output = json.loads(rollback["output"])
     assert (output["outcome"], output["version"], output["champion"]) == ("rolled_back", 2, 1)

@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 SAM = ROOT / ".venvs/sam/bin/sam"
 STACK = "theirs"
 OPTIONS = ["--stack-name", STACK, "--region", "us-east-1"]
+SECONDS = 600  # for whatever starts processes, which import scikit-learn beside whatever else the machine does
+pytestmark = pytest.mark.timeout(2400)
 
 
 @dataclass
@@ -43,7 +45,10 @@ class Project:
         )
 
     def ended(self, name: str) -> dict[str, Any]:
-        """The execution that a file has started, once it has ended."""
+        """The execution that a file has started, once it has ended and its job's report is written.
+
+        Nothing is on its way then: what came later would fill the bucket that a later test empties and deletes.
+        """
         states = self.cloud.client("stepfunctions")
 
         def look() -> dict[str, Any] | None:
@@ -54,7 +59,9 @@ class Project:
                     return described
             return None
 
-        return wait_for(look, 120)
+        execution = wait_for(look, SECONDS)
+        self.report(f"iris-{execution['name']}")
+        return execution
 
     def message(self, subject: str) -> str:
         """What the topic has said under this subject."""
@@ -66,7 +73,7 @@ class Project:
                 sqs.delete_message(QueueUrl=self.inbox, ReceiptHandle=message["ReceiptHandle"])
             return next((message["Message"] for message in found if message["Subject"] == subject), None)
 
-        return wait_for(look, 60)
+        return wait_for(look, SECONDS)
 
     def report(self, job: str) -> dict[str, Any]:
         """What the report function has written about a job."""
@@ -80,7 +87,7 @@ class Project:
             report: dict[str, Any] = json.loads(answer["Body"].read())
             return report
 
-        return wait_for(look, 60)
+        return wait_for(look, SECONDS)
 
 
 def sam(cloud: Cloud, folder: Path, *arguments: str) -> str:
@@ -88,7 +95,7 @@ def sam(cloud: Cloud, folder: Path, *arguments: str) -> str:
     environment |= cloud.environment | {"SAM_CLI_TELEMETRY": "0"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     ran = subprocess.run(
-        [SAM, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=280
+        [SAM, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=900
     )
     assert ran.returncode == 0, f"sam {arguments[0]}:\n{ran.stdout}\n{ran.stderr}"
     return ran.stdout
@@ -142,7 +149,7 @@ def test_upload_trains_registers_and_deploys(project: Project) -> None:
     sagemaker = project.cloud.client("sagemaker")
     [package] = sagemaker.list_model_packages(ModelPackageGroupName=project.outputs["Group"])["ModelPackageSummaryList"]
     assert package["ModelPackageArn"] == output["package"]["ModelPackageArn"]
-    wait_for(lambda: sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService", 120)
+    wait_for(lambda: sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService", SECONDS)
     invoke = project.cloud.client("sagemaker-runtime").invoke_endpoint
     answer = invoke(EndpointName=name, ContentType="text/csv", Body="5.8,3.0,1.0,0.5\n5.8,3.0,5.0,2.5\n")
     assert json.loads(answer["Body"].read()) == {"species": ["setosa", "virginica"]}

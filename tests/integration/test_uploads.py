@@ -12,6 +12,10 @@ import pytest
 
 from tests.conftest import make_trio, table
 from tests.deployed import ROOT, Deployed, until
+from tests.packages import fleet_items
+
+SECONDS = 400  # for a training run, beside whatever else the machine does
+pytestmark = pytest.mark.timeout(1800)
 
 
 def test_three_files_at_once_with_repeated_events_make_one_run(deployed: Deployed, fleet: str) -> None:
@@ -20,10 +24,11 @@ def test_three_files_at_once_with_repeated_events_make_one_run(deployed: Deploye
         versions = dict(zip([n for n, _ in files], pool.map(lambda f: deployed.put(*f), files), strict=True))
     for name, version_id in versions.items():
         _send_event_again(deployed, f"data/raw/{name}", version_id)
-    execution = deployed.ended(fleet)
+    execution = deployed.ended(fleet, seconds=SECONDS)
 
     assert execution["output"]["outcome"] == "registered"
     assert len(deployed.executions(fleet)) == 1
+    deployed.alert(f"{fleet}: model registered")
     assert deployed.alerts(f"{fleet}:")[0]["Subject"] == f"[onwing] {fleet}: model registered"
 
 
@@ -39,18 +44,31 @@ def _send_event_again(deployed: Deployed, key: str, version_id: str) -> None:
 def test_same_files_again_start_nothing_and_earlier_content_is_recognised(deployed: Deployed, fleet: str) -> None:
     trio = make_trio(fleet)
     deployed.put_trio(trio)
-    first = deployed.ended(fleet)["output"]["dataset_version"]
+    first = deployed.ended(fleet, seconds=SECONDS)["output"]["dataset_version"]
 
-    deployed.put_trio(trio)
-    deployed.put(f"train_{fleet}.txt.gz", gzip.compress(trio.train))
-    deployed.put(f"train_{fleet}.txt", table(2, 7))
-    second = deployed.ended(fleet, count=2)["output"]["dataset_version"]
+    # One after the other: of a role's two keys the later upload counts, by times that S3 gives in seconds.
+    for name, body in trio.files.items():
+        _put_and_wait(deployed, fleet, name, body)
+    _put_and_wait(deployed, fleet, f"train_{fleet}.txt.gz", gzip.compress(trio.train))
+    _put_and_wait(deployed, fleet, f"train_{fleet}.txt", table(2, 7))
+    second = deployed.ended(fleet, count=2, seconds=SECONDS)["output"]["dataset_version"]
     assert second != first
 
     deployed.put(f"train_{fleet}.txt", trio.train)
     message = deployed.alert(f"{fleet}: earlier content is back", first)["Message"]
     assert "not" in message
     assert len(deployed.executions(fleet)) == 2
+
+
+def _put_and_wait(deployed: Deployed, fleet: str, name: str, body: bytes) -> None:
+    """Upload a file, and wait until it is the one of its role that the control plane knows."""
+    version_id, role = deployed.put(name, body), name.split("_")[0]
+
+    def probe() -> bool | None:
+        known = fleet_items(deployed, fleet)["DATASET"][f"{role}_file"]
+        return True if known["version_id"] == version_id else None
+
+    until(f"{name} is recorded", probe, seconds=SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +94,7 @@ def test_bad_content_is_quarantined_with_report_and_alert(
     assert report["violations"][0]["file"] == file
     assert str(report["violations"][0]["rule"]) in message
     assert deployed.read(f"data/quarantine/{file}") == body
-    until("the upload is moved away", lambda: not deployed.keys(f"data/raw/{file}") or None)
+    until("the upload is moved away", lambda: not deployed.keys(f"data/raw/{file}") or None, seconds=SECONDS)
     assert deployed.executions(fleet) == []
 
 
@@ -101,7 +119,7 @@ def test_two_fleets_run_side_by_side_and_do_not_touch_each_other(deployed: Deplo
         deployed.put(*one)
         deployed.put(*two)
     # Executions of `fleet` are found by the dash after its name, so `other` is not among them.
-    first, second = deployed.ended(fleet)["output"], deployed.ended(other)["output"]
+    first, second = (deployed.ended(each, seconds=SECONDS)["output"] for each in (fleet, other))
 
     assert first["package_arn"].endswith(f"onwing-{fleet}/1")
     assert second["package_arn"].endswith(f"onwing-{other}/1")
@@ -111,7 +129,7 @@ def test_two_fleets_run_side_by_side_and_do_not_touch_each_other(deployed: Deplo
 def test_simulated_files_are_marked_to_the_end(deployed: Deployed, fleet: str) -> None:
     for name, body in make_trio(fleet).files.items():
         deployed.put(name, body, Metadata={"simulated": "true"})
-    package = deployed.ended(fleet)["output"]["package_arn"]
+    package = deployed.ended(fleet, seconds=SECONDS)["output"]["package_arn"]
 
     described = deployed.client("sagemaker").describe_model_package(ModelPackageName=package)
     assert described["CustomerMetadataProperties"]["simulated"] == "true"
@@ -122,8 +140,8 @@ def test_simulated_files_are_marked_to_the_end(deployed: Deployed, fleet: str) -
 def test_pinned_files_are_the_versions_that_were_checked(deployed: Deployed, fleet: str, tmp_path: Path) -> None:
     trio = make_trio(fleet)
     deployed.put_trio(trio)
-    version = deployed.ended(fleet)["output"]["dataset_version"]
+    version = deployed.ended(fleet, seconds=SECONDS)["output"]["dataset_version"]
     deployed.put(f"test_{fleet}.txt", table(2, 9))
-    deployed.ended(fleet, count=2)
+    deployed.ended(fleet, count=2, seconds=SECONDS)
 
     assert deployed.read(f"data/versions/{version}/test_{fleet}.txt") == trio.test
