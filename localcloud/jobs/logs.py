@@ -86,6 +86,8 @@ class Logs:
             )
         except LocalcloudError as error:
             logger.warning("%d lines of %s/%s are lost: %s", len(events), stream.group, stream.stream, error)
+        except Exception:  # it was deleted just now, or a subscriber failed; the other streams are still to be flushed
+            logger.exception("%d lines of %s/%s may be lost", len(events), stream.group, stream.stream)
 
     def forget(self, stream: LogStream) -> None:
         """Flush this stream no longer."""

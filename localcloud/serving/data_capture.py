@@ -21,9 +21,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from boto3.exceptions import Boto3Error
-from botocore.exceptions import BotoCoreError, ClientError
-
 from localcloud.cloudwatch import metrics
 from localcloud.jobs.platform import Platform
 from localcloud.store import Scope
@@ -124,7 +121,7 @@ class DataCapture:
                 Body=b"".join(written for _, written in records),
                 **extra,
             )
-        except (ClientError, BotoCoreError, Boto3Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - the role may have gone, too; what comes later is still written
             with self._lock:
                 self._lose(len(records), variant, str(error))
 

@@ -3,7 +3,8 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,6 +12,7 @@ from typing import Any, cast
 import pytest
 import urllib3
 
+from localcloud.containers.container_contract import TransferError
 from localcloud.containers.images import ImageMap
 from localcloud.containers.processes import Container, ContainerError, ContainerSpec, ProcessRuntime
 from localcloud.jobs.logs import Logs
@@ -18,13 +20,15 @@ from localcloud.jobs.platform import Platform
 from localcloud.jobs.slots import Slots
 from localcloud.sagemaker.events import Events
 from localcloud.sagemaker.tags import Tags
-from localcloud.serving import model_servers
+from localcloud.serving import data_capture, model_servers
+from localcloud.serving.data_capture import DataCapture, Exchange
 from localcloud.serving.endpoints import Endpoints
 from localcloud.serving.instance_metrics import usage
 from localcloud.serving.model_servers import Fleet, Serving, reserved_port
 from localcloud.serving.router import Route, Router, Target
 from localcloud.serving.runtime_api import Runtime, ask
 from localcloud.store import Scope, Store, now
+from localcloud.testing import wait_for
 
 SCOPE = Scope("000000000000", "us-east-1")
 IMAGES = Path(__file__).parents[1] / "integration/localcloud_images/stub.toml"
@@ -215,6 +219,57 @@ def test_an_endpoints_change_is_told_before_it_can_be_changed_again(
     endpoints._settle(SCOPE, record, "InService")
     assert told == [False]
     endpoints.close()
+
+
+def test_a_capture_goes_on_after_what_it_could_not_write(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_capture, "FLUSH_SECONDS", 0.02)
+    written: list[bytes] = []
+    answers: Iterator[Any] = iter(
+        [TransferError("the role has gone"), SimpleNamespace(put_object=lambda Body, **_: written.append(Body))]
+    )
+
+    def s3(*_: Any) -> Any:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    platform.s3 = s3
+    config = {
+        "InitialSamplingPercentage": 100,
+        "CaptureOptions": [{"CaptureMode": "Input"}],
+        "DestinationS3Uri": "s3://b/p",
+    }
+    capture = DataCapture(platform, SCOPE, "e", config, {"v": "r"})
+    exchange = Exchange("v", b"1", None, b"2", None, None, None, datetime.now(UTC))
+    capture.take(exchange)
+    wait_for(lambda: capture.lost)
+    capture.take(exchange)
+    wait_for(lambda: written)
+    capture.close()
+    assert capture.lost == 1
+
+
+def test_lines_are_delivered_after_some_that_could_not_be() -> None:
+    delivered: list[str] = []
+    failed: list[str] = []
+
+    def call(_scope: Scope, operation: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        if operation == "PutLogEvents":
+            if not failed:
+                failed.append(request["logStreamName"])
+                raise KeyError("the stream has just been deleted")
+            delivered.extend(event["message"] for event in request["logEvents"])
+        return {}
+
+    logs = Logs(call)
+    stream = logs.open(SCOPE, "g", "s")
+    stream.write("lost")
+    wait_for(lambda: failed)
+    stream.write("kept")
+    wait_for(lambda: delivered)
+    logs.close()
+    assert delivered == ["kept"]
 
 
 def test_a_child_that_has_just_ended_does_not_hide_what_its_parent_uses(monkeypatch: pytest.MonkeyPatch) -> None:
