@@ -69,7 +69,7 @@ def _daemon() -> Iterator[str]:
             except EngineError:
                 return daemon.poll() is not None
 
-        wait_for(answers, 90, 0.2)
+        wait_for(answers, 240, 0.2)
         if daemon.poll() is not None:
             said = (home / "log").read_text(errors="replace").strip().splitlines()
             pytest.skip(f"dockerd does not start here: {said[-1] if said else daemon.returncode}")
@@ -77,7 +77,7 @@ def _daemon() -> Iterator[str]:
     finally:
         daemon.terminate()
         try:
-            daemon.wait(60)
+            daemon.wait(120)
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
