@@ -218,7 +218,11 @@ class JobFamily:
         self, scope: Scope, record: Record, run: Callable[[Live], None], then: Callable[[], object] | None = None
     ) -> Live:
         """Run a registered job in a thread of its own; ``then`` is called after its end."""
-        return self.platform.launch(scope, self.names.kind, record[self.names.member], run, then)
+        live = self.platform.launch(scope, self.names.kind, record[self.names.member], run, then)
+        with self.store.lock:
+            if record[self.names.status] == "Stopping":  # asked for when there was nothing to stop yet
+                live.stop()
+        return live
 
     def run_in_slot(self, scope: Scope, record: Record, live: Live, work: Callable[[Path], None]) -> None:
         """Wait for a slot, then do a job's work in a directory of its own; whatever goes wrong ends the job."""

@@ -4,6 +4,8 @@ import itertools
 import time
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from localcloud.testing import Cloud, wait_for
 
 ROLE = "arn:aws:iam::000000000000:role/job-role"
@@ -105,3 +107,13 @@ def log_lines(cloud: Cloud, group: str, job: str) -> list[str]:
         ]
         lines += [event["message"] for event in events]
     return lines
+
+
+def lines_so_far(cloud: Cloud, group: str, job: str) -> list[str]:
+    """What a job's container has written; nothing while there is no log yet."""
+    try:
+        return log_lines(cloud, group, job)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        return []

@@ -20,6 +20,8 @@ AWS = Path(sys.executable).with_name("aws")
 
 Aws = Callable[..., Any]
 
+pytestmark = pytest.mark.timeout(900)  # each command takes a second of the processor
+
 
 @pytest.fixture
 def aws(localcloud: Cloud, tmp_path: Path) -> Aws:

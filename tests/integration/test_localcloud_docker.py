@@ -30,11 +30,14 @@ from localcloud.testing import localcloud as running_localcloud
 
 from . import serving
 from .engines import running_engine, small_images
-from .localcloud_requests import ended, log_lines, processing, training, tuning, unique
+from .localcloud_requests import ended, lines_so_far, log_lines, processing, training, tuning, unique
 
 IMAGE = "test/stub:1"  # what localcloud_requests asks for
 GROUP = "/aws/sagemaker/TrainingJobs"
-SECONDS = 120.0  # an engine on a busy machine takes its time
+SECONDS = 240.0  # an engine on a busy machine takes its time
+
+# The engine itself, and its images, are part of the first test.
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +247,7 @@ def test_a_stopped_job_gets_sigterm_and_keeps_its_model(cloud: Cloud, bucket: st
     request = running(bucket, code)
     name = request["TrainingJobName"]
     sagemaker.create_training_job(**request)
-    wait_for(lambda: "ready" in log_lines(cloud, GROUP, name), SECONDS)
+    wait_for(lambda: "ready" in lines_so_far(cloud, GROUP, name), SECONDS)
     sagemaker.stop_training_job(TrainingJobName=name)
 
     job = ended(cloud, "Training", name, SECONDS)

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from localcloud.testing import Cloud, wait_for
 
-from .localcloud_requests import ended, log_lines, processing, training, tuning, unique
+from .localcloud_requests import ended, lines_so_far, log_lines, processing, training, tuning, unique
 
 
 def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, str]:
@@ -83,7 +83,7 @@ def test_stopped_training_job_keeps_its_model(localcloud: Cloud, bucket: str) ->
     sagemaker = localcloud.client("sagemaker")
     name = unique("stopped")
     sagemaker.create_training_job(**training(name, bucket, hyperparameters={"sleep": "600"}))
-    wait_for(lambda: "Val RMSE: 4.000000" in _lines_so_far(localcloud, name))
+    wait_for(lambda: "Val RMSE: 4.000000" in lines_so_far(localcloud, "/aws/sagemaker/TrainingJobs", name))
 
     sagemaker.stop_training_job(TrainingJobName=name)
     job = ended(localcloud, "Training", name)
@@ -96,13 +96,6 @@ def test_stopped_training_job_keeps_its_model(localcloud: Cloud, bucket: str) ->
         "ValidationException",
         "The request was rejected because the training job is in status Stopped.",
     )
-
-
-def _lines_so_far(cloud: Cloud, name: str) -> list[str]:
-    try:
-        return log_lines(cloud, "/aws/sagemaker/TrainingJobs", name)
-    except ClientError:
-        return []
 
 
 def test_max_runtime_stops_the_job(localcloud: Cloud, bucket: str) -> None:

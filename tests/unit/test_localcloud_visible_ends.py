@@ -6,11 +6,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from localcloud import hooks
 from localcloud.durability import interrupted
+from localcloud.jobs.platform import Live
 from localcloud.sagemaker.experiments import COMPONENT
 from localcloud.states import workflow
 from localcloud.store import Store
@@ -74,6 +76,23 @@ def test_a_jobs_trial_component_ends_with_it(tmp_path: Path) -> None:
     assert bench.ended(kind="Processing")["ProcessingJobStatus"] == "Completed"
     assert ("Completed", "Completed") in seen
     assert ("Completed", "InProgress") not in seen
+
+
+def test_a_job_that_is_stopped_before_it_has_a_thread_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path)
+    bench.runtime.act = lambda spec, say: None  # runs until it is stopped
+    platform = bench.sagemaker.platform
+    launch = platform.launch
+
+    def late(*arguments: Any) -> Live:
+        bench.call("StopTrainingJob", TrainingJobName="job")
+        return launch(*arguments)
+
+    monkeypatch.setattr(platform, "launch", late)
+    bench.train()
+    assert bench.ended()["TrainingJobStatus"] == "Stopped"
 
 
 def test_the_last_event_of_an_execution_is_there_before_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
