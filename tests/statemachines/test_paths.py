@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -104,6 +105,19 @@ def test_failed_run_can_be_started_again_without_a_collision(deployed: Deployed,
     assert execution["output"]["outcome"] == "registered"
 
 
+@pytest.fixture
+def long_settling(deployed: Deployed) -> Iterator[None]:
+    """A settle time within which a busy machine, too, takes in another file."""
+    states, arn = deployed.client("stepfunctions"), deployed.outputs["TrainingStateMachineArn"]
+    definition = states.describe_state_machine(stateMachineArn=arn)["definition"]
+    longer = json.loads(definition)
+    longer["States"]["Settle"]["Seconds"] = 20
+    states.update_state_machine(stateMachineArn=arn, definition=json.dumps(longer))
+    yield
+    states.update_state_machine(stateMachineArn=arn, definition=definition)
+
+
+@pytest.mark.usefixtures("long_settling")
 def test_newer_upload_within_the_settle_time_supersedes(deployed: Deployed, fleet: str) -> None:
     deployed.put_trio(make_trio(fleet))
     until("first execution", lambda: deployed.executions(fleet) or None)
@@ -121,6 +135,7 @@ def test_newer_upload_within_the_settle_time_supersedes(deployed: Deployed, flee
     assert len(deployed.packages(fleet)) == 1
 
 
+@pytest.mark.usefixtures("long_settling")
 def test_version_that_comes_back_while_it_settles_is_trained_once(deployed: Deployed, fleet: str) -> None:
     trio = make_trio(fleet)
     deployed.put_trio(trio)

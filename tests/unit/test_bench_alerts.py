@@ -39,8 +39,8 @@ def report(monkeypatch: pytest.MonkeyPatch, *kinds: str) -> tuple[Sample, dict[s
 
 def test_both_times_count_from_the_call_of_put_object(monkeypatch: pytest.MonkeyPatch) -> None:
     sample, put = report(monkeypatch, "drift")
-    assert 0.05 <= sample.sent < sample.listed
-    assert sample.listed - sample.sent >= 2 * bench_alerts.LOOK_SECONDS
+    assert 0.049 <= sample.sent < sample.listed  # sleep and datetime go by two clocks
+    assert sample.listed - sample.sent >= 2 * bench_alerts.LOOK_SECONDS - 0.001
     assert put["Body"] == REPORT.read_bytes()
     place = violation_files.locate("onwing", put["Key"])
     assert (place.source, place.fleet, place.variant) == ("onwing", "FD001", "v1")

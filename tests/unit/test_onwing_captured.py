@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ class Capture:
     def get(self, Key: str, **_: Any) -> dict[str, Any]:
         return {"Body": io.BytesIO(self.files[Key])}
 
-    def wait(self, answered: int, *, timeout: float = 5.0, delay: str = "1") -> None:
+    def wait(self, answered: int, *, timeout: float = 60.0, delay: str = "1") -> None:
         sent = Report(
             STARTED, 1.0, 20.0, 20.0, answered, answered, 0, {"v2": answered}, [], None, {}, 0.0, inference_ids=IDS
         )
@@ -65,12 +66,12 @@ def test_it_ends_when_the_last_request_is_there_and_each_file_is_read_once() -> 
     assert listed["StartAfter"] == f"{listed['Prefix']}{STARTED - timedelta(hours=1):%Y/%m/%d/%H/}"
 
 
-def test_a_window_that_is_opened_then_has_it() -> None:
-    now = datetime.now(UTC)
-    capture = Capture(line(IDS + "0"), since=now - timedelta(seconds=2.5))
+def test_a_window_that_is_opened_then_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    capture = Capture(line(IDS + "0"))
+    each_look_a_second = SimpleNamespace(now=lambda _: STARTED + timedelta(seconds=capture.looks))
+    monkeypatch.setattr(captured, "datetime", each_look_a_second)
     capture.wait(1)
-    assert datetime.now(UTC) >= capture.times["k0.jsonl"] + timedelta(seconds=1), "the delay of the stack"
-    assert capture.looks > 1
+    assert each_look_a_second.now(UTC) == capture.times["k0.jsonl"] + timedelta(seconds=3), "the stack's delay, and two"
 
 
 def test_what_never_comes_is_counted_and_says_so() -> None:

@@ -61,8 +61,8 @@ def test_a_failure_shows_the_end_of_what_was_said(tmp_path: Path) -> None:
 
 def test_an_interrupt_ends_the_program_and_its_children(tmp_path: Path) -> None:
     grandchild = tmp_path / "pid"
-    program = f"import os, subprocess, sys, time; p = subprocess.Popen(['sleep', '60']); \
-open({str(grandchild)!r}, 'w').write(str(p.pid)); time.sleep(60)"
+    program = f"import os, subprocess, sys, time; p = subprocess.Popen(['sleep', '600']); \
+open({str(grandchild)!r}, 'w').write(str(p.pid)); time.sleep(600)"
     script = textwrap.dedent(f"""
         import sys
         from onwing.runner import run
@@ -72,11 +72,12 @@ open({str(grandchild)!r}, 'w').write(str(p.pid)); time.sleep(60)"
             sys.exit(42)
     """)
     process = subprocess.Popen([sys.executable, "-c", script])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (grandchild.is_file() and grandchild.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
-    assert process.wait(timeout=20) == 42
+    assert process.wait(timeout=60) == 42
+    deadline = time.monotonic() + 60
     child = int(grandchild.read_text())
     while alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -26,9 +26,9 @@ ENGINES = [Engine(1, [b"7 1 0.5", b"7 2 0.5", b"7 3 0.5"]), Engine(4, [b"8 1 0.5
 
 
 def until(probe: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not probe():
-        assert time.monotonic() < end, "not within 20 s"
+        assert time.monotonic() < end, "not within 60 s"
         time.sleep(0.01)
 
 
@@ -40,6 +40,8 @@ class Model:
         self.sent: list[bytes] = []
         self.with_them: list[dict[str, Any]] = []
         self.awaited: list[Any] = []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self._lock = threading.Lock()
 
     def invoke_endpoint(self, Body: bytes, **more: Any) -> dict[str, Any]:
@@ -47,6 +49,7 @@ class Model:
             self.sent.append(Body)
             self.with_them.append(more)
             number = len(self.sent) - 1
+        assert self.may_answer.wait(60)
         time.sleep(self.seconds)
         if error := self.fails(number):
             raise error
@@ -68,14 +71,24 @@ def test_engines_report_in_turn_and_each_grows_older_until_a_new_one_takes_its_p
 
 def test_the_rate_does_not_depend_on_how_slow_the_model_is() -> None:
     model = Model(seconds=0.2)
+    model.may_answer.clear()
     running = traffic(model, rate=50.0, threads=32).start()
+    until(lambda: len(model.sent) == 32)  # though none of them has been answered
+    model.may_answer.set()
     until(lambda: len(model.sent) >= 50)
     took = running.so_far().seconds
     report = running.stop()
-    assert took == pytest.approx(1.0, abs=0.8), "one after the other they would take 10 s"
+    assert took >= 49 / 50
     assert report.latency is not None
     assert report.latency.p50_ms >= 200
-    assert report.behind_seconds < 0.9
+
+
+def test_for_want_of_threads_requests_come_late_and_that_is_told() -> None:
+    model = Model(seconds=0.2)
+    with traffic(model, rate=50.0, threads=1) as running:
+        until(lambda: len(model.sent) >= 5)
+    assert running.report is not None
+    assert running.report.behind_seconds >= 4 * (0.2 - 1 / 50) - 0.001
 
 
 def test_answers_are_counted_by_variant_and_second() -> None:
@@ -157,11 +170,18 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Model:
     return model
 
 
+@pytest.fixture
+def until_some_are_sent(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as that takes, not the time that was asked for."""
+    monkeypatch.setattr(traffic_view, "_watch", lambda *_: until(lambda: len(model.sent) > 8))
+
+
 def run(context: Any, **more: Any) -> Exit:
     wish = {"fleet": "FD001", "rate": 50.0, "seconds": 0.5, "data_dir": None, "threads": 4, **more}
     return traffic_view.run(context, **wish)
 
 
+@pytest.mark.usefixtures("until_some_are_sent")
 def test_the_command_reports_who_answered(model: Model) -> None:
     context = context_with()
     assert run(context) is Exit.OK
@@ -171,6 +191,7 @@ def test_the_command_reports_who_answered(model: Model) -> None:
     assert any(line.startswith("v7") and "%" in line for line in said.splitlines())
 
 
+@pytest.mark.usefixtures("until_some_are_sent")
 def test_a_failed_request_is_exit_code_1_and_said(model: Model) -> None:
     model.fails = lambda n: client_error("ModelError", "boom") if n == 3 else None
     context = context_with()
@@ -180,6 +201,7 @@ def test_a_failed_request_is_exit_code_1_and_said(model: Model) -> None:
     assert "ModelError: boom" in said
 
 
+@pytest.mark.usefixtures("until_some_are_sent")
 def test_json_has_the_timeline(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
     run(context_with(as_json=True))
     document = json.loads(capsys.readouterr().out)
