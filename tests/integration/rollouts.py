@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.deployed import Deployed, until
-from tests.integration.deployments import execution_arn
+from tests.integration.deployments import entered, execution_arn
 from tests.packages import register, rows, version_of
 
 WHAT = ("model-latency", "errors-5xx")
@@ -36,7 +36,7 @@ def run(deployed: Deployed, machine: str, request: Mapping[str, Any]) -> str:
     return str(started["executionArn"])
 
 
-def end_of(deployed: Deployed, execution: str, *, seconds: float = 120) -> dict[str, Any]:
+def end_of(deployed: Deployed, execution: str, *, seconds: float = 600) -> dict[str, Any]:
     """Wait for an execution's end; its description, output parsed."""
 
     def probe() -> dict[str, Any] | None:
@@ -46,6 +46,15 @@ def end_of(deployed: Deployed, execution: str, *, seconds: float = 120) -> dict[
     described = until(f"{execution} ended", probe, seconds=seconds)
     described["output"] = json.loads(described.get("output") or "null")
     return described
+
+
+def went_back_by_weights(deployed: Deployed, execution: str) -> bool:
+    """Whether a rollback saw all traffic restored before it asked the endpoint for another configuration.
+
+    That is what makes it a matter of seconds, however busy the machine is; `make bench` measures how many.
+    """
+    states = [name for name, _ in entered(deployed, execution)]
+    return "VerifyTraffic" in states and "UpdateEndpoint" not in states[: states.index("VerifyTraffic")]
 
 
 def output_of(deployed: Deployed, execution: str) -> Any:

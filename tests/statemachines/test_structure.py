@@ -26,7 +26,7 @@ pytestmark = pytest.mark.parametrize("path", MACHINES, ids=lambda path: path.nam
 
 JSONPATH_FIELDS = {"InputPath", "OutputPath", "ResultPath", "ResultSelector", "Parameters", "ItemsPath", "Variable"}
 # Where an error leads; and the tasks whose failure is no reason to give up what was achieved.
-FAILURE_PATH = {"ExplainFailure", "HasTrials", "AlertFailure", "Failed"}
+FAILURE_PATH = {"ExplainFailure", "HasTrials", "AlertFailure", "Failed", "ReturnLock"}
 CARRIES_ON = {"ListFailedTrials", "RecordFailure", "AlertDeployed"}
 CARRIES_ON |= {"HeedSilence", "DropOldAlarms", "DropOldConfigs", "DropOldModel", "BackUpAfter", "GiveLockBack"}
 CARRIES_ON |= {"VerifyTraffic", "LookForAlarms", "RestoreAlarms", "FindAlarms", "DeleteAlarms", "FindConfigurations"}
