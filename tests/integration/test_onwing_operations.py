@@ -17,7 +17,10 @@ from onwing.traffic import Traffic
 from tests.deployed import Deployed, until
 from tests.packages import register, rows, version_of
 
-TIMEOUT = "180"
+# The stack is built and deployed within the first test.
+pytestmark = pytest.mark.timeout(2400)
+
+TIMEOUT = "1200"
 
 
 class Operator:
@@ -70,7 +73,7 @@ class Operator:
                 seen.append((going["phase"], going["share"]))
             return True if going and going["phase"] == phase else None
 
-        until(f"phase {phase} of {self.fleet}: {seen}", look, seconds=180)
+        until(f"phase {phase} of {self.fleet}: {seen}", look, seconds=900)
         return seen
 
     def predicted(self) -> list[dict[str, Any]]:
@@ -92,7 +95,6 @@ def engines() -> list[Engine]:
     return [Engine(0, rows(unit, 60).encode().splitlines()) for unit in range(1001, 1006)]
 
 
-@pytest.mark.timeout(600)
 def test_approve_predict_and_roll_back_under_traffic(operator: Operator, engines: list[Engine]) -> None:
     fleet = operator.fleet
     operator.type("predict", "-", "--fleet", fleet, given=rows(1, 5), code=Exit.NOT_FOUND)
@@ -104,10 +106,12 @@ def test_approve_predict_and_roll_back_under_traffic(operator: Operator, engines
     second = operator.new()
     challenger = "v2"
     with Traffic(operator.target, f"onwing-{fleet}", engines, rate=20) as traffic:
-        operator.type("approve", second, "--stages", "20", "--bake", "1", "--soak", "600")
+        operator.type("approve", second, "--stages", "20", "--bake", "20", "--soak", "3600")
         phases = operator.until_phase("soak")
         assert "is approved already" in operator.type("approve", second).output
-        assert operator.serving() == {"v1": 0, challenger: 100}
+        # The phase is written down before the weights are shifted.
+        until("all on v2", lambda: True if operator.serving() == {"v1": 0, challenger: 100} else None)
+        until("v2 answers", lambda: True if challenger in traffic.so_far().variants else None)
         back = operator.read("rollback", fleet, "--yes", "--reason", "a test", "--timeout", TIMEOUT)
     assert ("canary", 20) in phases
     assert back["outcome"] == "rolled_back"
@@ -127,7 +131,6 @@ def test_approve_predict_and_roll_back_under_traffic(operator: Operator, engines
     assert operator.type("rollback", fleet, "--yes", code=Exit.NOT_FOUND), "v1 is the first model"
 
 
-@pytest.mark.timeout(600)
 def test_a_bad_model_is_taken_back_and_may_be_approved_again_after_a_rejection(operator: Operator) -> None:
     operator.serve()
     bad = operator.new(mode="nan")
@@ -141,7 +144,6 @@ def test_a_bad_model_is_taken_back_and_may_be_approved_again_after_a_rejection(o
     assert "was taken back" in watched.output
 
 
-@pytest.mark.timeout(600)
 def test_two_models_are_compared_until_somebody_decides(operator: Operator, engines: list[Engine]) -> None:
     fleet = operator.fleet
     operator.serve()
@@ -161,7 +163,6 @@ def test_two_models_are_compared_until_somebody_decides(operator: Operator, engi
     assert operator.serving() == {"v1": 100}
 
 
-@pytest.mark.timeout(600)
 def test_a_person_rejects_what_is_under_way(operator: Operator) -> None:
     operator.serve()
     second = operator.new()
@@ -173,7 +174,6 @@ def test_a_person_rejects_what_is_under_way(operator: Operator) -> None:
     until("v1 serves alone", lambda: True if operator.serving() == {"v1": 100} else None)
 
 
-@pytest.mark.timeout(600)
 def test_an_endpoint_that_was_lost_comes_back(operator: Operator) -> None:
     fleet, sagemaker = operator.fleet, operator.deployed.client("sagemaker")
     operator.serve()
@@ -182,6 +182,10 @@ def test_an_endpoint_that_was_lost_comes_back(operator: Operator) -> None:
     config = sagemaker.describe_endpoint(EndpointName=f"onwing-{fleet}")["EndpointConfigName"]
     sagemaker.delete_endpoint(EndpointName=f"onwing-{fleet}")
     sagemaker.delete_endpoint_config(EndpointConfigName=config)
+    until(
+        "the endpoint is gone",
+        lambda: None if sagemaker.list_endpoints(NameContains=f"onwing-{fleet}")["Endpoints"] else True,
+    )
     planned = operator.type("restore", fleet, code=Exit.USAGE)
     assert f"create endpoint onwing-{fleet}" in planned.output
     operator.type("predict", "-", "--fleet", fleet, given=rows(1, 5), code=Exit.NOT_FOUND)

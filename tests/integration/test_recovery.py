@@ -13,7 +13,7 @@ from tests.integration.rollouts import Rollout, end_of, failure_of, output_of, r
 from tests.packages import fleet_items
 
 # The stack is built and deployed within the first test.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(2400)
 
 
 @pytest.fixture
