@@ -232,12 +232,15 @@ def _build(shared: Path, overrides: list[str], environment: dict[str, str]) -> N
     with (shared / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "built").exists():
-            _sam(["build", "--build-dir", str(shared / "build"), "--parameter-overrides", *overrides], environment)
+            # sam keeps dependencies below the folder that it is started in, and cleans up there: in one folder, two
+            # builds at the same time take each other's files away.
+            where = ["--template-file", str(ROOT / "template.yaml"), "--build-dir", str(shared / "build")]
+            _sam(["build", *where, "--parameter-overrides", *overrides], environment, shared)
             (shared / "built").touch()
 
 
-def _sam(arguments: list[str], environment: dict[str, str]) -> None:
+def _sam(arguments: list[str], environment: dict[str, str], directory: Path = ROOT) -> None:
     result = subprocess.run(
-        [SAM, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=900
+        [SAM, *arguments], cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=900
     )
     assert result.returncode == 0, f"sam {arguments[0]}:\n{result.stdout}\n{result.stderr}"
