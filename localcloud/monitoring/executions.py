@@ -220,14 +220,13 @@ class Executions:
             request["ProcessingOutputConfig"]["KmsKeyId"] = key
         if live.forgotten or live.cancelled.is_set():
             return
-        arn = scope.arn(JOB_KIND, name)
+        # The job first: whoever finds its ARN finds the job, also after a restart from a snapshot taken in between.
+        arn = self._jobs.start(
+            scope, copy.deepcopy(request), schedule["Arn"], then=lambda: self._followed(scope, record)
+        )
         with self._store.changing(record):
             record.update(MonitoringExecutionStatus="InProgress", ProcessingJobArn=arn)
-        try:
-            self._jobs.start(scope, copy.deepcopy(request), schedule["Arn"], then=lambda: self._followed(scope, record))
-        except ApiError:
-            del record["ProcessingJobArn"]
-            raise
+        self._followed(scope, record)  # it may have ended by now
 
     def _captured(self, scope: Scope, role: str, root: str, window: Window) -> list[tuple[str, str]]:
         """The folders that hold data of a window: S3 URI, and path below the endpoint's. Raises TransferError."""
@@ -259,7 +258,7 @@ class Executions:
         with self._store.lock:
             job = self._store.table(scope, JOB_KIND).get(arn.rsplit("/", 1)[-1])
             if job is None:
-                return record  # not registered yet
+                return record  # deleted
             status = job["ProcessingJobStatus"]
             if status == "Completed" and str(job.get("ExitMessage", "")).startswith(VIOLATIONS):
                 status = VIOLATIONS

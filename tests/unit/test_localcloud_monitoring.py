@@ -275,6 +275,24 @@ def test_a_job_that_runs_is_in_progress_can_be_stopped_and_keeps_its_schedule(mo
     assert len(monitored.executions(MonitoringScheduleName="watch")) == 1, "its history stays"
 
 
+def test_whoever_finds_an_executions_job_in_the_list_finds_the_job(
+    monitored: Monitored, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, listed = bench.sagemaker.processing, []
+    register = jobs.register
+
+    def registering(*arguments: Any) -> None:
+        listed.extend(monitored.executions())
+        register(*arguments)
+
+    monkeypatch.setattr(jobs, "register", registering)
+    monitored.put("v1/2026/03/01/10/a.jsonl")
+    monitored.schedule()
+    monitored.at(TEN + timedelta(hours=1, minutes=1))
+    assert monitored.ended()[0]["MonitoringExecutionStatus"] == "Completed"
+    assert [execution.get("ProcessingJobArn") for execution in listed] == [None]
+
+
 def test_a_stopped_schedule_rests_until_it_is_started_and_nothing_is_made_up_for(monitored: Monitored) -> None:
     call = monitored.bench.call
     monitored.schedule()
