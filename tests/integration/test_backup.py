@@ -10,7 +10,7 @@ from tests.deployed import Deployed, new_fleet
 from tests.integration.rollouts import Rollout, failure_of, output_of, run
 
 # The stack is built and deployed within the first test.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 
 def test_backup_has_all_that_it_takes_to_build_the_endpoint_again(deployed: Deployed, fleet: str) -> None:

@@ -20,7 +20,7 @@ from .localcloud_requests import unique
 HERE = Path(__file__).parent
 PYTHON = HERE.parents[1] / ".venvs/sdk/bin/python"
 
-pytestmark = pytest.mark.timeout(900)  # the SDK's imports and waits add up, on a busy machine
+pytestmark = pytest.mark.timeout(1800)  # the SDK's imports and waits add up, on a busy machine
 
 
 def run(cloud: Cloud, directory: Path, script: str, *arguments: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def run(cloud: Cloud, directory: Path, script: str, *arguments: str) -> dict[str
         capture_output=True,
         text=True,
         check=False,
-        timeout=800,
+        timeout=1500,
     )
     assert ran.returncode == 0, f"{ran.stdout[-4000:]}\n{ran.stderr[-4000:]}"
     result: dict[str, Any] = json.loads((directory / "result.json").read_text())

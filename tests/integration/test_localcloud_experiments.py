@@ -11,7 +11,7 @@ from localcloud.testing import Cloud
 from .localcloud_requests import ended, processing, training, unique
 from .test_client_sagemaker_sdk import run
 
-pytestmark = pytest.mark.timeout(900)  # the SDK's imports take their time, on a busy machine
+pytestmark = pytest.mark.timeout(1800)  # the SDK's imports take their time, on a busy machine
 
 
 def test_jobs_of_an_experiment_are_found_with_what_they_measured(localcloud: Cloud, bucket: str) -> None:
