@@ -26,6 +26,9 @@ def session(localcloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> boto3.session
     return boto3.session.Session()
 
 
+# Each wait has minutes, for a busy machine; several may come together.
+pytestmark = pytest.mark.timeout(900)
+
 FAST = {"Delay": 1, "MaxAttempts": 240}
 
 

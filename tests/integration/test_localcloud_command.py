@@ -21,6 +21,9 @@ COMMANDS = ("start", "stop", "status", "env", "logs", "reset")
 # What a localcloud that has nothing to do may take; measured: 95 MB with Python 3.11.
 IDLE_MEGABYTES = 200
 
+# Each wait has minutes, for a busy machine; several may come together.
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:

@@ -10,6 +10,9 @@ from localcloud.testing import Cloud, wait_for
 
 from .localcloud_requests import ended, lines_so_far, log_lines, processing, training, tuning, unique
 
+# Each wait has minutes, for a busy machine; several may come together.
+pytestmark = pytest.mark.timeout(900)
+
 
 def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, str]:
     return error.value.response["Error"]["Code"], error.value.response["Error"]["Message"]

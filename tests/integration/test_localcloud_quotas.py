@@ -13,6 +13,9 @@ from .localcloud_requests import training, unique
 STUB = Path(__file__).parent / "localcloud_images/stub.toml"
 QUOTA = "ml.m5.large for training job usage"
 
+# Each wait has minutes, for a busy machine; several may come together.
+pytestmark = pytest.mark.timeout(900)
+
 
 def test_quota_of_the_command_line_is_kept(tmp_path: Path) -> None:
     with localcloud(tmp_path, images=[STUB], quotas={QUOTA: 1}) as cloud:

@@ -21,6 +21,9 @@ from .localcloud_requests import ROLE, training
 STUB = Path(__file__).parent / "localcloud_images/stub.toml"
 ACCOUNT = "000000000000"
 
+# Each wait has minutes, for a busy machine; several may come together.
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture(scope="module")
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:

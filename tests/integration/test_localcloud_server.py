@@ -22,6 +22,9 @@ from .localcloud_requests import training, unique
 
 STUB = Path(__file__).parent / "localcloud_images/stub.toml"
 
+# Each wait has minutes, for a busy machine; several may come together.
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:

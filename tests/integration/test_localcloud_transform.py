@@ -14,6 +14,9 @@ from .serving import model
 
 RESOURCES = {"InstanceType": "ml.m5.large", "InstanceCount": 1}
 
+# Each wait has minutes, for a busy machine; several may come together.
+pytestmark = pytest.mark.timeout(900)
+
 
 def start(cloud: Cloud, bucket: str, objects: dict[str, bytes], **more: Any) -> str:
     """Start a job over objects that are put below a prefix of its own; the job's name, and its prefix."""
