@@ -768,7 +768,8 @@ def test_endpoint_that_monitoring_forgot_is_reported(world: World) -> None:
 
     assert (finding.what, finding.where) == ("monitoring", "onwing-FD001 v1")
     assert "onwing drift run FD001" in finding.action
-    world.put("MONITOR#v1", start=old, updated_at=NOW, last={"closed_at": old})  # its open window was looked at
+    # Its open window was looked at.
+    world.put("MONITOR#v1", start=old, updated_at=datetime.now(UTC).isoformat(), last={"closed_at": old})
     assert world.run().findings == []
 
 
@@ -792,7 +793,7 @@ def test_claim_of_a_dead_execution_is_reported_once_a_run_should_have_taken_it_o
     world.serve()
     old = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
     claim = {"id": window, "execution": DEAD.replace("deployment", "monitoring")}
-    world.put(f"{kind}#v1", start=old, updated_at=NOW, claim=claim)
+    world.put(f"{kind}#v1", start=old, updated_at=datetime.now(UTC).isoformat(), claim=claim)
     assert world.run().findings == []
     world.put(f"{kind}#v1", start=old, updated_at=old, claim=claim)
 

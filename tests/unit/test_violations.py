@@ -33,7 +33,12 @@ def iso(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-BEGIN = (NOW - timedelta(hours=22)).replace(minute=0, second=0, microsecond=0)
+def begin() -> datetime:
+    """The hour that was 22 hours ago."""
+    return (NOW - timedelta(hours=22)).replace(minute=0, second=0, microsecond=0)
+
+
+BEGIN = begin()
 # Of a champion that serves since before BEGIN, and whose predecessor is still the better guess.
 YOUNG = timedelta(hours=23, minutes=30)
 
@@ -62,6 +67,9 @@ class Fleet:
     """FD001: what is written about it, and what comes of that."""
 
     def __init__(self, stack: Stack) -> None:
+        global NOW, BEGIN  # this module was read when tests were collected, perhaps half an hour ago
+        NOW = datetime.now(UTC)
+        BEGIN = begin()
         self.stack = stack
         self.policy = ViolationSettings()
         self.events: list[tuple[str, str]] = []
@@ -580,7 +588,7 @@ def test_records_of_windows_without_violations_expire_but_for_the_end_of_an_epis
     items = {name.split("#")[1]: item for name, item in fleet.items("VIOLATION#").items()}
     expiring = {name: int(item["expires_at"]) for name, item in items.items() if "expires_at" in item}
     assert expiring.keys() == {window(8), window(11)}
-    in_30_days = (NOW + timedelta(days=30)).timestamp()
+    in_30_days = int((NOW + timedelta(days=30)).timestamp())
     assert all(in_30_days <= each <= in_30_days + 600 for each in expiring.values())
     before = fleet.items("")
     assert [fleet.deliver(number).outcome for number in range(4)] == ["already"] * 4
