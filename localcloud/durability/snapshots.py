@@ -194,7 +194,7 @@ class Snapshots:
             failures = 0 if self._take() else failures + 1
             if self._settled() and not failures:
                 self._wanted.clear()
-                if not self._settled():  # a change came in between
+                if not self._settled() or self._closing.is_set():  # a change came in between, or the end
                     self._wanted.set()
             pause = min(self._interval * 2**failures, RETRY_SECONDS) if failures else self._interval
             self._closing.wait(max(0.0, begin + pause - time.monotonic()))

@@ -149,6 +149,22 @@ def test_change_during_a_long_snapshot_is_saved_too(server: Server, monkeypatch:
     wait_for(lambda: (server.saved() or {}).get("left") == 7)
 
 
+def test_end_that_comes_while_a_server_goes_idle_is_heard(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "SETTLE_SECONDS", 0.01)
+    taking, wanted = server.snapshots, server.snapshots._wanted
+    clear = wanted.clear
+
+    def closed_just_before() -> None:
+        taking._closing.set()
+        wanted.set()
+        clear()
+
+    monkeypatch.setattr(wanted, "clear", closed_just_before)
+    taking.changed()
+    taking._thread.join(60)
+    assert not taking._thread.is_alive()
+
+
 def test_failure_is_told_and_mended(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     wait_for(server.saved)
@@ -199,7 +215,12 @@ def test_reset_in_the_middle_of_a_snapshot_wins(server: Server, loop: Loop) -> N
     wait_for(begun.exists)
     server.read = lambda: {"left": "after"}
     done = threading.Event()
-    loop.call_soon_threadsafe(lambda: (server.snapshots.forget(), done.set()))
+
+    def forget() -> None:
+        server.snapshots.forget()
+        done.set()
+
+    loop.call_soon_threadsafe(forget)
     assert done.wait(60)
     wait_for(lambda: server.saved() == {"left": "after"})
     assert server.snapshots.status()["failed"] is None
