@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.conftest import make_trio
 from tests.deployed import Deployed, until
+
+# The stack is built and deployed within the first test.
+pytestmark = pytest.mark.timeout(2400)
 
 
 def test_upload_that_cannot_be_taken_in_waits_in_the_dead_letter_queue(deployed: Deployed, fleet: str) -> None:
@@ -39,7 +44,7 @@ def test_upload_that_cannot_be_taken_in_waits_in_the_dead_letter_queue(deployed:
     message = until(
         "the event is in the dead-letter queue",
         lambda: next(iter(deployed.client("sqs").receive_message(QueueUrl=url).get("Messages", [])), None),
-        seconds=240,
+        seconds=600,
     )
     assert fleet in message["Body"]
 

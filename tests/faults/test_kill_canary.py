@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.deployed import Deployed, until
-from tests.faults.test_kill import AGE_SECONDS
+from tests.faults.test_kill import wait_until_saved
 from tests.integration.deployments import (
     HOLDING,
     QUICK,
@@ -25,7 +23,7 @@ from tests.packages import approve, fleet_items, register
 from tests.traffic import Traffic
 
 # The stack is built and deployed within the first test.
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(2400)
 
 
 def test_kill_in_mid_canary_ends_with_all_traffic_on_the_champion(mortal: Deployed, fleet: str) -> None:
@@ -35,7 +33,7 @@ def test_kill_in_mid_canary_ends_with_all_traffic_on_the_champion(mortal: Deploy
     wait_for_phase(mortal, fleet, "hold")
     with Traffic(mortal, f"onwing-{fleet}") as before:
         until("the challenger answers", lambda: True if "v2" in before.shares() else None)
-        time.sleep(AGE_SECONDS + 1)
+        wait_until_saved(mortal)
     assert before.failures == []
 
     mortal.cloud.kill()
@@ -46,7 +44,7 @@ def test_kill_in_mid_canary_ends_with_all_traffic_on_the_champion(mortal: Deploy
     until(
         "nothing is under way",
         lambda: None if "under_way" in fleet_items(mortal, fleet)["DEPLOYMENT"] else True,
-        seconds=180,
+        seconds=600,
     )
     until("the lock is free", lambda: None if "LOCK" in fleet_items(mortal, fleet) else True)
     champion = fleet_items(mortal, fleet)["DEPLOYMENT"]["champion"]

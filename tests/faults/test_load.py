@@ -18,7 +18,7 @@ RUNS = 20
 # The bounds are for a machine that does other things too; benchmarks/bench_localcloud.py measures.
 MEMORY_MB = 450
 PAUSE_P95_MS = 60  # of the fork's own work: the rest is waiting for a processor
-UNSAVED_SECONDS = 10
+UNSAVED_SECONDS = 60  # every few seconds if the machine has nothing else to do; without end if it were never done
 
 
 def memory_mb(pid: int) -> float:
@@ -55,7 +55,7 @@ class Watch:
                     self.unsaved.append(figures["unsaved_seconds"])
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_twenty_runs_at_once(mortal: Deployed) -> None:
     fleets = [new_fleet() for _ in range(RUNS)]
     before = memory_mb(mortal.cloud.running.pid)
@@ -63,7 +63,7 @@ def test_twenty_runs_at_once(mortal: Deployed) -> None:
     for fleet in fleets:
         mortal.put_trio(make_trio(fleet))
 
-    until("all runs are there", lambda: all(mortal.executions(fleet) for fleet in fleets) or None, seconds=240)
+    until("all runs are there", lambda: all(mortal.executions(fleet) for fleet in fleets) or None, seconds=600)
     for fleet in fleets:
         assert mortal.ended(fleet, seconds=900)["output"]["outcome"] == "registered"
         assert len(mortal.packages(fleet)) == 1

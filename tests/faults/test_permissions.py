@@ -13,7 +13,9 @@ from tests.conftest import make_trio
 from tests.deployed import Deployed
 
 # Retries of a refused task go on for up to 75 s, as they would on AWS: errors do not say that it is a refusal.
-SECONDS = 300
+SECONDS = 900
+# The stack is built and deployed within the first test.
+pytestmark = pytest.mark.timeout(2400)
 
 
 def role_name(deployed: Deployed, logical_id: str) -> str:

@@ -1,8 +1,8 @@
 """process, train and evaluate as a plan for the fleet says; without one, all goes well. monitor and quality are real.
 
-The plan is `$STUB_PLANS/<fleet>.json`: {"process": "fail message", "train": "fail message", "hold": false,
-"rmse": 12.5, "phm08": 300.0, "champion_rmse": 12.0, "report": "raw text instead of a report",
-"monitor": "fail message", "quality": "fail message"}.
+The plan is `$STUB_PLANS/<fleet>.json`: {"process": "fail message", "train": "fail message", "hold": false (true: every
+job waits; "train": only those), "rmse": 12.5, "phm08": 300.0, "champion_rmse": 12.0, "report": "raw text instead of a
+report", "monitor": "fail message", "quality": "fail message"}.
 """
 
 import hashlib
@@ -113,7 +113,7 @@ if sys.argv[1] == "serve":
     serve()
     sys.exit()
 plan = read_plan()
-while plan.get("hold"):
+while plan.get("hold") in (True, sys.argv[1]):
     time.sleep(0.1)
     plan = read_plan()
 JOBS = {"process": process, "train": train, "evaluate": evaluate, "monitor": run_real, "quality": run_real}
