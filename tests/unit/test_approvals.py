@@ -705,7 +705,6 @@ STEPS = st.lists(
 )
 
 
-@pytest.mark.timeout(1200)
 @settings(
     max_examples=150,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
