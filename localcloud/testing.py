@@ -19,7 +19,7 @@ from localcloud import daemon
 
 Found = TypeVar("Found")
 
-
+READ_SECONDS = 600
 SERVICES_THAT_ACT = tuple(f"{name}.amazonaws.com" for name in ("sagemaker", "states", "lambda", "events", "scheduler"))
 
 
@@ -51,7 +51,8 @@ class Cloud:
         return self.running.account
 
     def client(self, service: str) -> Any:
-        """A boto3 client, made once; it does not retry, so that a test sees what was answered."""
+        """A boto3 client, made once; it does not retry, so that a test sees what was answered, and is patient: a busy
+        machine takes its time to start the function that is invoked."""
         if service not in self._clients:
             factory: Any = boto3.session.Session().client
             self._clients[service] = factory(
@@ -60,7 +61,9 @@ class Cloud:
                 region_name=self.running.region,
                 aws_access_key_id="test",
                 aws_secret_access_key="test",
-                config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+                config=Config(
+                    retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, read_timeout=READ_SECONDS
+                ),
             )
         return self._clients[service]
 

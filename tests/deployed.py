@@ -32,6 +32,7 @@ PARAMETERS = {
     "ImageUri": "000000000000.dkr.ecr.us-east-1.amazonaws.com/onwing-turbofan:test",
     "SettleSeconds": SETTLE_SECONDS,
     "Schedules": "DISABLED",
+    "MonitoringSchedule": "DISABLED",  # tests run it; the hourly one would come in between
     "TuningMaxJobs": 2,
     "TuningMaxParallelJobs": 2,
     "BakeSeconds": 3,

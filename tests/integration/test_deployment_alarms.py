@@ -22,7 +22,7 @@ from tests.statemachines.definitions import ROOT, load_template
 OWN_NAMESPACE = "Tests/SageMaker"  # AWS lets nobody write into its own
 # The stack is built and deployed within the first test.
 pytestmark = pytest.mark.timeout(1800)
-# Seconds before and after the alarm is made in which no period is without a datapoint; CloudWatch takes two hours ahead.
+# Seconds before and after the alarm is made in which every period has a datapoint; CloudWatch takes two hours ahead.
 BEFORE, AFTER = 300, 3600
 
 
