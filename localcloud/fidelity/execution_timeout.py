@@ -39,5 +39,5 @@ def install() -> None:
 
 
 def _time_out(execution: workflow.Json, redrives: int) -> None:
-    if execution.get("redriveCount", 0) == redrives:  # else it is no longer this run's clock that counts
-        workflow.close(execution, "TIMED_OUT", error="States.Timeout")
+    # After a redrive it is no longer this run's clock that counts.
+    workflow.close(execution, "TIMED_OUT", redrives=redrives, error="States.Timeout")

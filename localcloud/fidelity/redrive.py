@@ -85,10 +85,11 @@ def _redrive(data: workflow.Json) -> Answer:
         if _running() >= MOST_RUNNING:
             return refused("ExecutionLimitExceeded", "The maximum number of running executions has been reached.")
         _reopen(execution, token)
-    hooks.get("states.status_event")(execution)
+        told = dict(execution)  # it may be stopped before that is told
+    hooks.get("states.status_event")(told)
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(hooks.get("states.run"), arn), daemon=True).start()
-    return answered({"redriveDate": execution["redriveDate"]})
+    return answered({"redriveDate": told["redriveDate"]})
 
 
 def _reopen(execution: workflow.Json, token: str | None) -> None:

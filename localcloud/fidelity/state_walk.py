@@ -61,19 +61,19 @@ def run(exec_arn: str) -> None:
         with workflow.walking(walk):
             output = run_states(definition.get("States", {}), walk, context)
             walk.go_on()
-            workflow.close(execution, "SUCCEEDED", output=json.dumps(output))
+            workflow.close(execution, "SUCCEEDED", redrives=redrives, output=json.dumps(output))
     except workflow.Abandoned:
         # It has a status already, which says why it was ended, unless its caller ended it. Or it was redriven since,
         # while a function went on that nobody waited for: then it is another walk's.
-        if execution.get("redriveCount", 0) == redrives:
-            workflow.close(execution, "ABORTED")
+        workflow.close(execution, "ABORTED", redrives=redrives)
     except hooks.get("states.error") as error:
         if not walk.ending.ended:
-            hooks.get("states.fail")(execution, error.error, error.cause)
+            workflow.close(execution, "FAILED", redrives=redrives, error=error.error, cause=error.cause)
     except Exception as error:
         logger.exception("%s failed inside localcloud", exec_arn)
         if not walk.ending.ended:
-            hooks.get("states.fail")(execution, "States.Runtime", f"{type(error).__name__}: {error}")
+            cause = f"{type(error).__name__}: {error}"
+            workflow.close(execution, "FAILED", redrives=redrives, error="States.Runtime", cause=cause)
     finally:
         if workflow.running.get(exec_arn) is walk:
             del workflow.running[exec_arn]
@@ -122,10 +122,11 @@ def _run_state(
     kind = state.get("Type", "")
     context["State"] = {"Name": name, "EnteredTime": workflow.now(), "RetryCount": 0}
     add = hooks.get("states.event")
-    if not walk.resumed or kind == "Fail":
-        details = {"name": name, "input": json.dumps(value), "inputDetails": {"truncated": False}}
-        add(walk.execution, f"{kind}StateEntered", {"stateEnteredEventDetails": details})
-    walk.place["entered"] = True
+    with workflow.lock:  # whoever holds it sees history and place agree
+        if not walk.resumed or kind == "Fail":
+            details = {"name": name, "input": json.dumps(value), "inputDetails": {"truncated": False}}
+            add(walk.execution, f"{kind}StateEntered", {"stateEnteredEventDetails": details})
+        walk.place["entered"] = True
     walk.resumed = False
     entered = walk.last_event
     before = context["variables"]

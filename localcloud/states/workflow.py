@@ -140,16 +140,26 @@ def awaited(execution: Json) -> Ending:
 
 
 def close(
-    execution: Json, status: str, *, error: str | None = None, cause: str | None = None, output: str | None = None
+    execution: Json,
+    status: str,
+    *,
+    redrives: int | None = None,
+    error: str | None = None,
+    cause: str | None = None,
+    output: str | None = None,
 ) -> bool:
     """End an execution: status, last event, status event, and whatever it still waits for.
+
+    Args:
+        redrives: how many redrives there had been when that began which has ended; one more, and it is another run's
+            execution, which goes on. None for whoever ends whatever runs.
 
     Returns:
         Whether it was this call that ended it: an execution that has ended stays as it is.
     """
     event, member = _CLOSED[status]
     with lock:
-        if execution["status"] != "RUNNING":
+        if execution["status"] != "RUNNING" or redrives not in (None, execution.get("redriveCount", 0)):
             return False
         details = {"output": output} if status == "SUCCEEDED" else {"error": error, "cause": cause}
         details = {name: value for name, value in details.items() if value is not None}
@@ -159,10 +169,11 @@ def close(
         if status == "SUCCEEDED":
             execution["place"] = None  # nothing to redrive
         waiting = _awaited.pop(execution["executionArn"], None)
+        told = dict(execution)  # it may be redriven before its end has been told
     walk = running.get(execution["executionArn"])
     if walk is not None and walk is not current():
         walk.ending.end()
-    hooks.get("states.status_event")(execution)
+    hooks.get("states.status_event")(told)
     if waiting is not None:
         waiting.end()
     return True

@@ -108,6 +108,21 @@ def test_the_last_event_of_an_execution_is_there_before_its_status(monkeypatch: 
     assert (execution["error"], execution["cause"]) == ("Wrong", "It was.")
 
 
+def test_an_end_is_told_as_it_was_although_the_execution_is_redriven_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    execution: dict[str, Any] = {"executionArn": "arn", "status": "RUNNING"}
+    told: list[tuple[str, int]] = []
+
+    def tell(ended: dict[str, Any]) -> None:
+        execution.update(status="RUNNING", redriveCount=1)
+        told.append((ended["status"], ended.get("redriveCount", 0)))
+
+    monkeypatch.setattr(hooks, "get", {"states.event": lambda *_: None, "states.status_event": tell}.__getitem__)
+    assert workflow.close(execution, "FAILED", error="Wrong")
+    assert told == [("FAILED", 0)]
+    assert not workflow.close(execution, "ABORTED", redrives=0), "the first run is over; this is the second's"
+    assert execution["status"] == "RUNNING"
+
+
 def test_the_event_of_a_stack_that_was_cut_off_is_there_before_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
     stack = {"StackName": "it", "StackId": "arn", "StackStatus": "CREATE_IN_PROGRESS"}
     seen: list[tuple[str, str]] = []
