@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,8 +47,14 @@ class _Layers:
                 unfinished = Path(tempfile.mkdtemp(prefix="layer-unfinished-"))
                 with zipfile.ZipFile(layer) as archive:
                     archive.extractall(unfinished)
-                unfinished.rename(target)
-                _compile(target)
+                try:
+                    unfinished.rename(target)
+                except OSError:  # another localcloud of this machine was faster
+                    if not target.exists():
+                        raise
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                else:
+                    _compile(target)
         return target
 
 

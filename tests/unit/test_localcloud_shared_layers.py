@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,3 +45,21 @@ def test_code_is_named_and_unpacked_as_ever(shared: type[zipfile.ZipFile], tmp_p
         code.extractall(folder)
     assert not (folder / "python").is_symlink()
     assert (folder / FILES[1]).read_text() == FILES[1]
+
+
+def test_two_localclouds_may_unpack_a_layer_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    content = io.BytesIO(archive(tmp_path / "layer.zip").read_bytes())
+    extract = zipfile.ZipFile.extractall
+    theirs: list[Path] = []
+
+    def slow(self: zipfile.ZipFile, *arguments: Any) -> None:
+        extract(self, *arguments)
+        if not theirs:  # while this one unpacks, another does all of it
+            theirs.append(Path())
+            theirs[0] = _Layers().unpacked(io.BytesIO(content.getvalue()))
+
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", slow)
+    assert _Layers().unpacked(content) == theirs[0]
+    assert (theirs[0] / FILES[0]).read_text() == FILES[0]
+    assert not list(tmp_path.glob("layer-unfinished-*"))
