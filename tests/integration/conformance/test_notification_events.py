@@ -19,7 +19,7 @@ def test_a_function_gets_the_notification_in_lambdas_words(localcloud: Cloud) ->
         topic(localcloud),
         queue(localcloud),
     )
-    made = function(localcloud, SOURCE, Environment={"Variables": {"QUEUE": url}})
+    made = function(localcloud, SOURCE, Timeout=300, Environment={"Variables": {"QUEUE": url}})
     client.add_permission(
         FunctionName=made["FunctionName"],
         StatementId="sns",
@@ -30,7 +30,7 @@ def test_a_function_gets_the_notification_in_lambdas_words(localcloud: Cloud) ->
     subscribed = sns.subscribe(TopicArn=arn, Protocol="lambda", Endpoint=made["FunctionArn"])["SubscriptionArn"]
     published = sns.publish(TopicArn=arn, Message="plain")["MessageId"]
 
-    (record,) = first_message(localcloud, url)["Records"]
+    (record,) = first_message(localcloud, url, 240)["Records"]
     assert record["EventSource"] == "aws:sns"
     assert record["EventVersion"] == "1.0"
     assert record["EventSubscriptionArn"] == subscribed

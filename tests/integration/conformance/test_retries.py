@@ -33,7 +33,7 @@ def test_delay_is_at_most_max_delay(localcloud: Cloud, bucket: str) -> None:
     waits = [(b["timestamp"] - a["timestamp"]).total_seconds() for a, b in pairwise(told)]
     assert waits[0] >= 1
     assert min(waits[1:]) >= 2
-    assert sum(waits) < 30
+    assert max(waits) < 100  # which the second would be without it, and the third 10,000
 
 
 def test_no_attempts_means_no_retry(localcloud: Cloud, bucket: str) -> None:
@@ -75,9 +75,9 @@ def test_parallel_and_map_are_retried_and_caught(localcloud: Cloud, kind: str) -
 def test_waiting_for_a_retry_ends_with_the_execution(localcloud: Cloud, bucket: str) -> None:
     client = localcloud.client("stepfunctions")
     retry = {"ErrorEquals": ["States.ALL"], "IntervalSeconds": 3600}
-    arn = machine(localcloud, {"Task": missing(bucket, Retry=[retry])}, TimeoutSeconds=3)
+    arn = machine(localcloud, {"Task": missing(bucket, Retry=[retry])}, TimeoutSeconds=10)
     execution = client.start_execution(stateMachineArn=arn)["executionArn"]
     wait_for(lambda: "TaskFailed" in [event["type"] for event in events_of(localcloud, execution)])
-    assert closed(localcloud, execution, 30)["status"] == "TIMED_OUT"
+    assert closed(localcloud, execution)["status"] == "TIMED_OUT"
     told = [event["type"] for event in events_of(localcloud, execution)]
     assert told.count("TaskScheduled") == 1

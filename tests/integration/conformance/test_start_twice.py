@@ -14,8 +14,8 @@ HOLD = {"Hold": {"Type": "Wait", "Seconds": "{% $states.input.seconds %}", "End"
 def test_same_name_and_input_while_running_is_the_same_execution(localcloud: Cloud) -> None:
     states, start = localcloud.client("stepfunctions"), {"stateMachineArn": machine(localcloud, HOLD, "Hold")}
     start["name"] = unique("twice")
-    first = states.start_execution(**start, input='{"seconds": 3}')
-    second = states.start_execution(**start, input='{ "seconds": 3 }')
+    first = states.start_execution(**start, input='{"seconds": 3600}')
+    second = states.start_execution(**start, input='{ "seconds": 3600 }')
     assert (second["executionArn"], second["startDate"]) == (first["executionArn"], first["startDate"])
     with pytest.raises(ClientError, match="ExecutionAlreadyExists"):
         states.start_execution(**start, input='{"seconds": 4}')

@@ -112,5 +112,5 @@ def test_template_s_machine_is_looked_at_too(localcloud: Cloud) -> None:
         events = client.describe_stack_events(StackName=stack)["StackEvents"]
         return [e for e in events if e["ResourceStatus"] == "CREATE_FAILED" and e["LogicalResourceId"] == "Machine"]
 
-    reason = wait_for(failed, 30)[0]["ResourceStatusReason"]
+    reason = wait_for(failed, 120)[0]["ResourceStatusReason"]
     assert f"'{role}' is not authorized to create managed-rule. (Service: AWSStepFunctions; Status Code: 400" in reason

@@ -1,31 +1,39 @@
 """localcloud.fidelity.stay_aborted."""
 
 import time
+from pathlib import Path
 
-from localcloud.testing import Cloud
+from localcloud.testing import Cloud, wait_for
 
+from .measures import becomes
 from .steps import events_of, function, machine, messages, rule, run
 
-# It fails a second after it was called: long after nobody waits for it any more.
+# It fails when it is told to: when nobody waits for it any more.
 SOURCE = """
-import time
+import pathlib, time
 
 def handler(event, context):
-    time.sleep(1)
+    folder = pathlib.Path(event["folder"])
+    (folder / "called").touch()
+    while not (folder / "fail").exists():
+        time.sleep(0.1)
     raise ValueError("too late")
 """
 
 
-def test_stopped_execution_stays_aborted_when_its_task_fails_later(localcloud: Cloud) -> None:
+def test_stopped_execution_stays_aborted_when_its_task_fails_later(localcloud: Cloud, tmp_path: Path) -> None:
     states = localcloud.client("stepfunctions")
-    late = function(localcloud, SOURCE)["FunctionName"]
-    task = {"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "Arguments": {"FunctionName": late}}
+    late = function(localcloud, SOURCE, Timeout=600)["FunctionName"]
+    arguments = {"FunctionName": late, "Payload": {"folder": str(tmp_path)}}
+    task = {"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "Arguments": arguments}
     arn = machine(localcloud, {"Task": {**task, "End": True}})
     told = rule(localcloud, {"source": ["aws.states"], "detail": {"stateMachineArn": [arn]}})
     execution = states.start_execution(stateMachineArn=arn)["executionArn"]
-    time.sleep(0.3)
+    wait_for(lambda: (tmp_path / "called").exists())
     states.stop_execution(executionArn=execution, cause="enough")
-    time.sleep(3)
+    (tmp_path / "fail").touch()
+    becomes(localcloud, 1, "AWS/Lambda", "Errors", {"FunctionName": late})
+    time.sleep(1)  # so that it would be seen; nothing is to happen
 
     described = states.describe_execution(executionArn=execution)
     assert (described["status"], described["cause"]) == ("ABORTED", "enough")

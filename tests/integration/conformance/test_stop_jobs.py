@@ -6,11 +6,11 @@ from botocore.exceptions import ClientError
 from localcloud.testing import Cloud, wait_for
 
 from ..localcloud_requests import ended, training, unique
-from .steps import Json, events_of, machine
+from .steps import Json, closed, events_of, first_message, machine, queue
 
 
 def job(name: str, bucket: str) -> Json:
-    request = training(name, bucket, hyperparameters={"sleep": "60"})
+    request = training(name, bucket, hyperparameters={"sleep": "600"})
     resource = "arn:aws:states:::sagemaker:createTrainingJob.sync"
     return {
         "StartAt": name,
@@ -30,7 +30,7 @@ def test_jobs_of_all_branches_and_iterations_are_stopped(localcloud: Cloud, buck
     arn = machine(localcloud, {"Both": {"Type": "Parallel", "Branches": branches, "End": True}}, "Both")
     client = localcloud.client("stepfunctions")
     execution = client.start_execution(stateMachineArn=arn)["executionArn"]
-    wait_for(lambda: status(localcloud, one) == status(localcloud, two) == "InProgress", 60)
+    wait_for(lambda: status(localcloud, one) == status(localcloud, two) == "InProgress", 240)
     client.stop_execution(executionArn=execution, error="Enough", cause="of this")
     for name in (one, two):
         assert ended(localcloud, "Training", name)["TrainingJobStatus"] == "Stopped"
@@ -42,17 +42,23 @@ def test_jobs_of_all_branches_and_iterations_are_stopped(localcloud: Cloud, buck
 
 
 def test_branch_that_fails_stops_the_jobs_of_the_others(localcloud: Cloud, bucket: str) -> None:
-    name = unique("other")
-    late = {
-        "StartAt": "Hold",
-        "States": {"Hold": {"Type": "Wait", "Seconds": 3, "Next": "Bad"}, "Bad": {"Type": "Fail", "Error": "Bad"}},
+    name, (url, _arn) = unique("other"), queue(localcloud)
+    hold = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken",
+        "Arguments": {"QueueUrl": url, "MessageBody": {"token": "{% $states.context.Task.Token %}"}},
+        "Next": "Bad",
     }
+    late = {"StartAt": "Hold", "States": {"Hold": hold, "Bad": {"Type": "Fail", "Error": "Bad"}}}
     arn = machine(
         localcloud, {"Both": {"Type": "Parallel", "Branches": [job(name, bucket), late], "End": True}}, "Both"
     )
-    execution = localcloud.client("stepfunctions").start_execution(stateMachineArn=arn)["executionArn"]
+    client = localcloud.client("stepfunctions")
+    execution = client.start_execution(stateMachineArn=arn)["executionArn"]
     wait_for(lambda: status(localcloud, name))
+    client.send_task_success(taskToken=first_message(localcloud, url)["token"], output="{}")
     assert ended(localcloud, "Training", name)["TrainingJobStatus"] == "Stopped"
+    assert closed(localcloud, execution)["error"] == "Bad"
     assert "TaskStateAborted" in [event["type"] for event in events_of(localcloud, execution)]
 
 

@@ -11,7 +11,7 @@ from localcloud.testing import Cloud, wait_for
 from ..localcloud_requests import ended, training, unique
 from .steps import Json, closed, events_of, first_message, function, machine, queue, run
 
-SLOW = "import time\ndef handler(event, context):\n    time.sleep(8)\n"
+SLOW = "import time\ndef handler(event, context):\n    time.sleep(60)\n"
 
 
 def waiting(url: str, **more: Any) -> Json:
@@ -35,7 +35,7 @@ def test_job_of_a_task_that_runs_out_of_time_is_stopped(localcloud: Cloud, bucke
     task = {
         "Type": "Task",
         "Resource": "arn:aws:states:::sagemaker:createTrainingJob.sync",
-        "Arguments": training(name, bucket, hyperparameters={"sleep": "60"}),
+        "Arguments": training(name, bucket, hyperparameters={"sleep": "600"}),
         "TimeoutSeconds": limit,
         "End": True,
     }
@@ -46,11 +46,11 @@ def test_job_of_a_task_that_runs_out_of_time_is_stopped(localcloud: Cloud, bucke
 
 
 def test_function_that_runs_out_of_time_is_abandoned(localcloud: Cloud) -> None:
-    slow = function(localcloud, SLOW)["FunctionArn"]
+    slow = function(localcloud, SLOW, Timeout=600)["FunctionArn"]
     task = {"Type": "Task", "Resource": slow, "TimeoutSecondsPath": "$.seconds", "End": True}
     execution = run(localcloud, {"Task": task}, value={"seconds": 1}, QueryLanguage="JSONPath")
     assert (execution["status"], execution["error"]) == ("FAILED", "States.Timeout")
-    assert (execution["stopDate"] - execution["startDate"]).total_seconds() < 8
+    assert (execution["stopDate"] - execution["startDate"]).total_seconds() < 60
     told = types(localcloud, execution)
     assert told[2:5] == ["LambdaFunctionScheduled", "LambdaFunctionStarted", "LambdaFunctionTimedOut"]
 
@@ -64,12 +64,12 @@ def test_missed_heartbeat_is_a_timeout_of_its_own_name(localcloud: Cloud) -> Non
 
 def test_heartbeats_keep_a_task_alive(localcloud: Cloud) -> None:
     client, (url, _arn) = localcloud.client("stepfunctions"), queue(localcloud)
-    arn = machine(localcloud, {"Task": waiting(url, HeartbeatSeconds=5)})
+    arn = machine(localcloud, {"Task": waiting(url, HeartbeatSeconds=15)})
     execution = client.start_execution(stateMachineArn=arn)["executionArn"]
     token, stop = first_message(localcloud, url)["token"], threading.Event()
-    for _ in range(8):
+    for _ in range(36):  # for longer than a heartbeat may be missing, which is longer than this may be held up
         client.send_task_heartbeat(taskToken=token)
-        stop.wait(1)
+        stop.wait(0.5)
     client.send_task_success(taskToken=token, output='{"done": true}')
     described = closed(localcloud, execution)
     assert (described["status"], json.loads(described["output"])) == ("SUCCEEDED", {"done": True})

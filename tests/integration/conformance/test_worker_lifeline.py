@@ -21,7 +21,7 @@ def handler(event, context):
 def runs(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or before it was read
         return False
 
 
@@ -41,8 +41,8 @@ def test_busy_worker_ends_with_the_server(tmp_path: Path) -> None:
         told = tmp_path / "pid"
         payload = f'{{"file": "{told}"}}'.encode()
         cloud.client("lambda").invoke(FunctionName="busy", InvocationType="Event", Payload=payload)
-        wait_for(lambda: told.exists() and told.read_text(), 60)
+        wait_for(lambda: told.exists() and told.read_text(), 240)
         worker = int(told.read_text())
         assert runs(worker)
         os.kill(cloud.running.pid, 9)
-        wait_for(lambda: not runs(worker), 30)
+        wait_for(lambda: not runs(worker))
