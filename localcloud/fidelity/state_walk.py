@@ -39,23 +39,29 @@ def run(exec_arn: str) -> None:
     if not definition:
         workflow.close(execution, "FAILED", error="States.Runtime", cause="The state machine does not exist any more.")
         return
-    given, redrives = _loaded(execution["input"]), execution.get("redriveCount", 0)
-    place = execution.get("place")
-    if place is None:
-        place = execution["place"] = workflow.place_at(definition.get("StartAt"), given, {})
+    given = _loaded(execution["input"])
     # A nested execution that was started with .sync runs in the thread of its caller's task, and ends with that.
     caller = hooks.current_task() if execution.get("sync") else None
-    walk = workflow.Walk(
-        execution,
-        place,
-        Ending(caller.ending if caller else None),
-        # The first state has no event before it, the one that a redrive goes on with has ExecutionRedriven.
-        last_event=len(execution["events"]) if redrives else 0,
-        resumed=place["entered"],
-    )
-    workflow.running[exec_arn] = walk
-    if execution["status"] != "RUNNING":  # stopped before there was anything to end
-        walk.ending.end()
+    with workflow.lock:
+        redrives = execution.get("redriveCount", 0)
+        other = workflow.running.get(exec_arn)
+        if other is not None and other.execution is execution and other.redrives == redrives:
+            return  # stopped and redriven before its first thread came to this: the other one runs it
+        place = execution.get("place")
+        if place is None:
+            place = execution["place"] = workflow.place_at(definition.get("StartAt"), given, {})
+        walk = workflow.Walk(
+            execution,
+            place,
+            Ending(caller.ending if caller else None),
+            # The first state has no event before it, the one that a redrive goes on with has ExecutionRedriven.
+            last_event=len(execution["events"]) if redrives else 0,
+            resumed=place["entered"],
+            redrives=redrives,
+        )
+        workflow.running[exec_arn] = walk
+        if execution["status"] != "RUNNING":  # stopped before there was anything to end
+            walk.ending.end()
     context = _context(execution, definition, given)
     try:
         with workflow.walking(walk):

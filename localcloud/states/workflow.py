@@ -40,6 +40,7 @@ class Walk:
         ending: ends when nobody needs it any more.
         last_event: the number of its latest event, which its next one names as the one before.
         resumed: whether the state it stands at was entered already, before a redrive.
+        redrives: how many redrives its execution had when it began.
     """
 
     execution: Json
@@ -47,6 +48,7 @@ class Walk:
     ending: Ending
     last_event: int = 0
     resumed: bool = False
+    redrives: int = 0
 
     def go_on(self) -> None:
         """Raise Abandoned when this was ended."""

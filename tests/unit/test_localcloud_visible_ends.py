@@ -12,6 +12,7 @@ import pytest
 
 from localcloud import hooks
 from localcloud.durability import interrupted
+from localcloud.fidelity import state_walk
 from localcloud.jobs.platform import Live
 from localcloud.sagemaker.experiments import COMPONENT
 from localcloud.states import workflow
@@ -106,6 +107,30 @@ def test_the_last_event_of_an_execution_is_there_before_its_status(monkeypatch: 
     assert workflow.close(execution, "FAILED", error="Wrong", cause="It was.")
     assert seen == [("ExecutionFailed", "RUNNING"), ("status event", "FAILED")]
     assert (execution["error"], execution["cause"]) == ("Wrong", "It was.")
+
+
+def test_a_thread_that_comes_after_a_redrive_runs_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    execution: dict[str, Any] = {"executionArn": "arn", "stateMachineArn": "machine", "name": "name"}
+    execution |= {"status": "RUNNING", "startDate": workflow.now(), "input": "{}", "events": []}
+    runs: list[int] = []
+
+    def run_states(_states: Any, walk: workflow.Walk, _context: Any) -> None:
+        runs.append(walk.redrives)
+        if len(runs) == 1:  # it was stopped and redriven, and the thread of its start comes now
+            state_walk.run("arn")
+        execution.update(status="ABORTED", redriveCount=1)
+        raise workflow.Abandoned
+
+    fakes = {"states.executions": {"arn": execution}, "states.machines": {}, "states.error": ValueError}
+    monkeypatch.setattr(hooks, "get", fakes.__getitem__)
+    monkeypatch.setattr(workflow, "pin", lambda _execution: None)
+    monkeypatch.setattr(workflow, "definition", lambda _execution: {"StartAt": "One", "States": {}})
+    monkeypatch.setattr(state_walk, "run_states", run_states)
+    state_walk.run("arn")
+    assert runs == [0]
+    execution["status"] = "RUNNING"
+    state_walk.run("arn")
+    assert runs == [0, 1], "the redrive's own"
 
 
 def test_an_end_is_told_as_it_was_although_the_execution_is_redriven_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
