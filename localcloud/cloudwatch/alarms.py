@@ -57,6 +57,7 @@ class Evaluator:
         self._change = change
         self._queries = MetricQueries(store)
         self._woken = threading.Event()
+        self._noting = threading.Lock()  # what is noted while a round begins is looked at in this one or in the next
         self._touched: set[tuple[Scope, str, str]] = set()
         self._everything = False
         self._evaluated: dict[str, tuple[int, float | None]] = {}  # alarm ARN → boundary and gauge last looked at
@@ -65,11 +66,13 @@ class Evaluator:
 
     def look(self) -> None:
         """Evaluate soon: an alarm is new or has changed."""
-        self._everything = True
+        with self._noting:
+            self._everything = True
         self._woken.set()
 
     def _on_datapoint(self, key: MetricKey) -> None:
-        self._touched.add(key[:3])
+        with self._noting:
+            self._touched.add(key[:3])
         self._woken.set()
 
     def _run(self) -> None:
@@ -88,8 +91,9 @@ class Evaluator:
                 logger.exception("the alarms could not be evaluated")
 
     def _round(self) -> None:
-        everything, self._everything = self._everything, False
-        touched, self._touched = self._touched, set()
+        with self._noting:
+            everything, self._everything = self._everything, False
+            touched, self._touched = self._touched, set()
         now = time.time()
         alarms = list(self._alarms())
         self._store.watched = frozenset((scope, *metric) for scope, alarm in alarms for metric in _metrics(alarm))

@@ -1,5 +1,6 @@
 """Alarm states from datapoints, by the tables of AWS's own page about missing data."""
 
+import threading
 from contextlib import nullcontext
 from typing import Any
 
@@ -7,8 +8,25 @@ import pytest
 
 from localcloud import hooks
 from localcloud.cloudwatch.alarm_states import ALARM, INSUFFICIENT, OK, Datapoint, Rule, judge
+from localcloud.cloudwatch.alarms import Evaluator
+from localcloud.cloudwatch.metrics import MetricKey, MetricStore
 from localcloud.fidelity import alarm_evaluation
 from localcloud.store import Scope
+
+SCOPE = Scope("000000000000", "us-east-1")
+COUNTING = {
+    "AlarmName": "a",
+    "AlarmArn": "arn",
+    "StateValue": "OK",
+    "Namespace": "N",
+    "MetricName": "m",
+    "Statistic": "Sum",
+    "Period": 60,
+    "EvaluationPeriods": 1,
+    "Threshold": 0,
+    "ComparisonOperator": "GreaterThanThreshold",
+    "TreatMissingData": "ignore",
+}
 
 # docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html: the datapoints from old to new
 # (X breaches, 0 does not, - is missing), then the state for missing, ignore, breaching, notBreaching; None keeps it.
@@ -86,3 +104,40 @@ def test_reason_is_awss_sentence() -> None:
         "Threshold Crossed: 2 out of the last 3 datapoints [9.0 (01/01/70 00:02:00), 9.0 (01/01/70 00:00:00)] were "
         "greater than the threshold (5.0) (minimum 2 datapoints for OK -> ALARM transition)."
     )
+
+
+@pytest.mark.parametrize(("statistic", "wanted"), [("Sum", [ALARM]), ("Average", [])])
+def test_minute_that_still_runs_is_judged_when_its_breach_can_only_grow(statistic: str, wanted: list[str]) -> None:
+    store, moved = MetricStore(), list[str]()
+    evaluator = Evaluator(store, list, lambda _scope, _alarm, state, *_rest: moved.append(state))
+    store.put(SCOPE, "N", "m", 1.0, timestamp=6010.0)
+    evaluator.evaluate(SCOPE, {**COUNTING, "Statistic": statistic}, 6020.0)
+    assert moved == wanted
+
+
+def test_datapoint_that_comes_while_a_round_begins_is_looked_at() -> None:
+    store, moved = MetricStore(), list[str]()
+    evaluator = Evaluator(
+        store, lambda: [(SCOPE, dict(COUNTING))], lambda _scope, _alarm, state, *_rest: moved.append(state)
+    )
+    evaluator._round()  # from now on, only a datapoint or the next minute are reasons to look
+    noting, go_on = threading.Event(), threading.Event()
+
+    class Slow(set[Any]):
+        def add(self, key: MetricKey) -> None:
+            noting.set()
+            go_on.wait(60)
+            super().add(key)
+
+    evaluator._touched = Slow()
+    putting = threading.Thread(target=store.put, args=(SCOPE, "N", "m", 1.0), daemon=True)
+    putting.start()
+    noting.wait(1)
+    beginning = threading.Thread(target=evaluator._round, daemon=True)
+    beginning.start()
+    beginning.join(0.5)
+    go_on.set()
+    for thread in (putting, beginning):
+        thread.join(60)
+    evaluator._round()
+    assert ALARM in moved
