@@ -39,7 +39,7 @@ def value(cloud: Cloud, namespace: str, name: str, dimensions: dict[str, str], s
 
 def becomes(cloud: Cloud, wanted: float, namespace: str, name: str, dimensions: dict[str, str]) -> None:
     """Wait until a metric's sum is this."""
-    wait_for(lambda: value(cloud, namespace, name, dimensions) == wanted, 60, 0.2)
+    wait_for(lambda: value(cloud, namespace, name, dimensions) == wanted, pause=0.2)
 
 
 def alarm(cloud: Cloud, namespace: str, metric: str, dimensions: dict[str, str], **more: Any) -> str:
@@ -70,14 +70,18 @@ def described(cloud: Cloud, name: str) -> Json:
     return found
 
 
-def reaches(cloud: Cloud, name: str, state: str, seconds: float = 60) -> None:
+def reaches(cloud: Cloud, name: str, state: str, seconds: float = 120) -> None:
     """Wait until an alarm is in a state."""
     wait_for(lambda: state_of(cloud, name) == state, seconds, 0.1)
 
 
-def hearing_alarm(cloud: Cloud, name: str) -> str:
-    """A queue that hears the state changes of one alarm; its URL."""
-    return rule(cloud, {"source": ["aws.cloudwatch"], "detail": {"alarmName": [name]}})
+def hearing_alarm(cloud: Cloud, name: str, *states: str) -> str:
+    """A queue that hears the state changes of one alarm, or those to these states only; its URL.
+
+    The event comes a little later than the state: a change that was seen before may still be heard.
+    """
+    wanted = {"state": {"value": list(states)}} if states else {}
+    return rule(cloud, {"source": ["aws.cloudwatch"], "detail": {"alarmName": [name], **wanted}})
 
 
 def minutes_ago(count: int) -> datetime:

@@ -30,7 +30,7 @@ def machine(cloud: Cloud, states: Json, start: str = "Task", **top: Any) -> str:
     return str(created["stateMachineArn"])
 
 
-def closed(cloud: Cloud, execution: str, seconds: float = 60) -> Json:
+def closed(cloud: Cloud, execution: str, seconds: float = 120) -> Json:
     """The execution's description once it has ended."""
     client = cloud.client("stepfunctions")
 
@@ -66,7 +66,7 @@ def function(cloud: Cloud, source: str, **more: Any) -> Json:
         Handler="app.handler",
         Role=ROLE,
         Code={"ZipFile": packed("app.py", source)},
-        **{"Timeout": 20, **more},
+        **{"Timeout": 60, **more},
     )
     wait_for(lambda: client.get_function_configuration(FunctionName=created["FunctionName"])["State"] == "Active")
     return created
@@ -113,7 +113,7 @@ def messages(cloud: Cloud, url: str, wait: int = 1) -> list[Json]:
     return bodies
 
 
-def first_message(cloud: Cloud, url: str, seconds: float = 60) -> Json:
+def first_message(cloud: Cloud, url: str, seconds: float = 120) -> Json:
     """The first message that comes into a queue."""
     return wait_for(lambda: messages(cloud, url), seconds)[0]
 

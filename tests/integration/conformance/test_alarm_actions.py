@@ -14,7 +14,7 @@ def test_state_change_is_an_event_in_awss_shape(localcloud: Cloud) -> None:
     namespace = unique("N")
     name = alarm(localcloud, namespace, "m", {"a": "b"}, AlarmDescription="Something is wrong")
     reaches(localcloud, name, "OK")
-    url = hearing_alarm(localcloud, name)
+    url = hearing_alarm(localcloud, name, "ALARM")
     datum = {"MetricName": "m", "Value": 3, "Dimensions": listed({"a": "b"})}
     localcloud.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=[datum])
 

@@ -52,7 +52,7 @@ def lines(cloud: Cloud, group: str) -> list[Json]:
 def test_all_events_are_logged_as_step_functions_does(localcloud: Cloud) -> None:
     execution, group = logged(localcloud, "ALL", with_data=True)
     history = events_of(localcloud, execution)
-    found = wait_for(lambda: len(found := lines(localcloud, group)) == len(history) and found, 30)
+    found = wait_for(lambda: len(found := lines(localcloud, group)) == len(history) and found)
     assert [line["type"] for line in found] == [event["type"] for event in history]
     first, last = found[0], found[-1]
     assert set(first) == {
@@ -67,7 +67,7 @@ def test_all_events_are_logged_as_step_functions_does(localcloud: Cloud) -> None
 
 def test_execution_data_is_left_out_unless_asked_for(localcloud: Cloud) -> None:
     _execution, group = logged(localcloud, "ALL", with_data=False)
-    found = wait_for(lambda: len(found := lines(localcloud, group)) == 5 and found, 30)
+    found = wait_for(lambda: len(found := lines(localcloud, group)) == 5 and found)
     assert not [line for line in found if {"input", "output", "inputDetails", "outputDetails"} & set(line["details"])]
     assert found[1]["details"] == {"name": "Pass"}
 
@@ -77,7 +77,7 @@ def test_execution_data_is_left_out_unless_asked_for(localcloud: Cloud) -> None:
 )
 def test_level_says_which_events(localcloud: Cloud, level: str, expected: list[str]) -> None:
     _execution, group = logged(localcloud, level, with_data=True)
-    found: Any = wait_for(lambda: len(found := lines(localcloud, group)) == len(expected) and found, 30)
+    found: Any = wait_for(lambda: len(found := lines(localcloud, group)) == len(expected) and found)
     assert [line["type"] for line in found] == expected
 
 

@@ -11,11 +11,12 @@ def test_execution_that_runs_too_long_is_timed_out_and_its_job_stopped(localclou
     task = {
         "Type": "Task",
         "Resource": "arn:aws:states:::sagemaker:createTrainingJob.sync",
-        "Arguments": training(name, bucket, hyperparameters={"sleep": "60"}),
+        "Arguments": training(name, bucket, hyperparameters={"sleep": "3600"}),
         "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Caught"}],
         "End": True,
     }
-    execution = run(localcloud, {"Task": task, "Caught": {"Type": "Succeed"}}, TimeoutSeconds=3)
+    # Long enough for the job to be there when the time is up.
+    execution = run(localcloud, {"Task": task, "Caught": {"Type": "Succeed"}}, TimeoutSeconds=12)
     assert (execution["status"], execution["error"]) == ("TIMED_OUT", "States.Timeout")
     assert "output" not in execution
     assert events_of(localcloud, execution["executionArn"])[-1]["type"] == "ExecutionTimedOut"

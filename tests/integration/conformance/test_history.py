@@ -2,7 +2,7 @@
 
 from localcloud.testing import Cloud
 
-from .steps import Json, events_of, machine, run
+from .steps import Json, closed, events_of, machine, run
 
 
 def test_each_event_names_the_one_before_it(localcloud: Cloud) -> None:
@@ -46,6 +46,7 @@ def test_nothing_follows_the_end(localcloud: Cloud) -> None:
     arn = machine(localcloud, {"Both": {"Type": "Parallel", "Branches": [fail, busy], "End": True}}, "Both")
     client = localcloud.client("stepfunctions")
     execution = client.start_execution(stateMachineArn=arn)["executionArn"]
+    closed(localcloud, execution)
     pause = {"Wait": {"Type": "Wait", "Seconds": 2, "End": True}}
     run(localcloud, pause, "Wait")
     assert events_of(localcloud, execution)[-1]["type"] == "ExecutionFailed"

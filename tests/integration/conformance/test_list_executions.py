@@ -5,7 +5,7 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
-from localcloud.testing import Cloud
+from localcloud.testing import Cloud, wait_for
 
 from .steps import closed, machine
 
@@ -44,6 +44,8 @@ def test_a_hundred_are_listed_unless_more_are_asked_for(localcloud: Cloud) -> No
     client, arn = localcloud.client("stepfunctions"), machine(localcloud, WHICH, "Which")
     for _ in range(101):
         client.start_execution(stateMachineArn=arn)
+    # One that ended between two pages would move to the first.
+    wait_for(lambda: not client.list_executions(stateMachineArn=arn, statusFilter="RUNNING")["executions"])
     page = client.list_executions(stateMachineArn=arn)
     assert len(page["executions"]) == 100
     rest = client.list_executions(stateMachineArn=arn, nextToken=page["nextToken"])

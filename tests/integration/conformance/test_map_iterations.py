@@ -43,7 +43,9 @@ def test_first_failure_ends_the_others(localcloud: Cloud) -> None:
 
 
 def test_many_items_run_forty_at_a_time(localcloud: Cloud) -> None:
-    inner = {"StartAt": "Hold", "States": {"Hold": {"Type": "Wait", "Seconds": 1, "End": True}}}
+    # The first forty stay until all of them have started, however busy the machine is.
+    hold = {"Type": "Wait", "Seconds": "{% $states.input > 40 ? 1 : 8 %}", "End": True}
+    inner = {"StartAt": "Hold", "States": {"Hold": hold}}
     each = {"Type": "Map", "Items": "{% [1..60] %}", "ItemProcessor": inner, "Output": "{% $count($states.result) %}"}
     execution = run(localcloud, {"Each": {**each, "End": True}}, "Each")
     assert execution["output"] == "60"

@@ -65,10 +65,10 @@ def test_statistic_set_has_no_percentiles(localcloud: Cloud) -> None:
 
 def test_expressions_join_metrics_minute_by_minute(localcloud: Cloud) -> None:
     namespace = unique("N")
-    for minutes, errors, calls in ((3, 1, 4), (2, None, 5)):
-        put(localcloud, namespace, dimensions={"kind": "calls"}, Value=calls, Timestamp=minutes_ago(minutes))
+    for moment, errors, calls in ((minutes_ago(3), 1, 4), (minutes_ago(2), None, 5)):
+        put(localcloud, namespace, dimensions={"kind": "calls"}, Value=calls, Timestamp=moment)
         if errors is not None:
-            put(localcloud, namespace, dimensions={"kind": "errors"}, Value=errors, Timestamp=minutes_ago(minutes))
+            put(localcloud, namespace, dimensions={"kind": "errors"}, Value=errors, Timestamp=moment)
 
     answer = localcloud.client("cloudwatch").get_metric_data(
         MetricDataQueries=[
