@@ -83,7 +83,7 @@ def test_function_is_invoked_under_the_schedules_role(localcloud: Cloud) -> None
             return []
         return found
 
-    assert len(wait_for(look, 60)) == 1
+    assert len(wait_for(look)) == 1
 
 
 def test_state_machine_is_started_under_the_schedules_role(localcloud: Cloud) -> None:
