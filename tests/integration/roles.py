@@ -9,7 +9,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from localcloud.testing import Cloud
+from localcloud.testing import READ_SECONDS, Cloud
 
 ACCOUNT = "000000000000"
 Statement = dict[str, Any]
@@ -30,7 +30,7 @@ def client_of(cloud: Cloud, access_key: str, secret: str, token: str | None = No
         aws_access_key_id=access_key,
         aws_secret_access_key=secret,
         aws_session_token=token,
-        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, read_timeout=READ_SECONDS),
     )
 
 
