@@ -13,12 +13,9 @@ import pytest
 import urllib3
 
 from localcloud.containers.container_contract import TransferError
-from localcloud.containers.images import ImageMap
 from localcloud.containers.processes import Container, ContainerError, ContainerSpec, ProcessRuntime
 from localcloud.jobs.logs import Logs
 from localcloud.jobs.platform import Platform
-from localcloud.jobs.slots import Slots
-from localcloud.sagemaker.events import Events
 from localcloud.sagemaker.tags import Tags
 from localcloud.serving import data_capture, model_servers
 from localcloud.serving.data_capture import DataCapture, Exchange
@@ -27,11 +24,11 @@ from localcloud.serving.instance_metrics import usage
 from localcloud.serving.model_servers import Fleet, Serving, reserved_port
 from localcloud.serving.router import Route, Router, Target
 from localcloud.serving.runtime_api import Runtime, ask
-from localcloud.store import Scope, Store, now
+from localcloud.store import Scope, now
 from localcloud.testing import wait_for
+from tests.unit.serving_platform import serving_platform
 
 SCOPE = Scope("000000000000", "us-east-1")
-IMAGES = Path(__file__).parents[1] / "integration/localcloud_images/stub.toml"
 LATE_SECONDS = 1.0
 
 
@@ -69,21 +66,8 @@ class LateRuntime:
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Iterator[Platform]:
-    runtime = ProcessRuntime()
-    logs = Logs(lambda *_: {})
-    yield Platform(
-        store=Store(),
-        images=ImageMap.load([IMAGES]),
-        runtime=LateRuntime(runtime),
-        slots=Slots(1),
-        logs=logs,
-        events=Events(lambda *_: None),
-        s3=lambda *_: None,
-        environment=lambda *_: {},
-        directory=tmp_path,
-    )
-    runtime.close()
-    logs.close()
+    with serving_platform(tmp_path, LateRuntime) as made:
+        yield made
 
 
 @pytest.fixture

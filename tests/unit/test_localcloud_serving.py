@@ -11,14 +11,10 @@ from typing import Any, cast
 
 import pytest
 
-from localcloud.containers.images import ImageMap
-from localcloud.containers.processes import ContainerSpec, ProcessRuntime
+from localcloud.containers.processes import ContainerSpec
 from localcloud.errors import ValidationException
 from localcloud.jobs import transform_records as records
-from localcloud.jobs.logs import Logs
 from localcloud.jobs.platform import Platform
-from localcloud.jobs.slots import Slots
-from localcloud.sagemaker.events import Events
 from localcloud.serving.data_capture import Exchange, line
 from localcloud.serving.endpoint_descriptions import spelled
 from localcloud.serving.instance_metrics import usage
@@ -27,10 +23,10 @@ from localcloud.serving.plans import retain
 from localcloud.serving.router import NoSuchEndpoint, NoSuchVariant, Route, Router, Target, choose
 from localcloud.serving.runtime_api import event_stream
 from localcloud.serving.traffic_shift import RolledBack, Shift, check_deployment
-from localcloud.store import Scope, Store
+from localcloud.store import Scope
+from tests.unit.serving_platform import serving_platform
 
 SCOPE = Scope("000000000000", "us-east-1")
-IMAGES = Path(__file__).parents[1] / "integration/localcloud_images/stub.toml"
 
 
 class FakeFleet:
@@ -91,22 +87,8 @@ def test_a_request_enters_its_fleet_and_the_shadows() -> None:
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Iterator[Platform]:
-    """A platform with real processes and nothing else that is real."""
-    runtime = ProcessRuntime()
-    logs = Logs(lambda *_: {})
-    yield Platform(
-        store=Store(),
-        images=ImageMap.load([IMAGES]),
-        runtime=runtime,
-        slots=Slots(1),
-        logs=logs,
-        events=Events(lambda *_: None),
-        s3=lambda *_: None,
-        environment=lambda *_: {},
-        directory=tmp_path,
-    )
-    runtime.close()
-    logs.close()
+    with serving_platform(tmp_path) as made:
+        yield made
 
 
 def fleet(platform: Platform, deaths: list[int], seconds: float = 120.0, **environment: str) -> Fleet:
