@@ -278,7 +278,6 @@ HOOKS = {
     "lambda.write_code": Hook(_LAMBDA, "_write_code_blob", ("code_zip",)),
     "lambda.read_code": Hook(_LAMBDA, "_read_code_blob", ("sha",)),
     "lambda.prune_code": Hook(_LAMBDA, "_prune_orphan_code_blobs", ("referenced",)),
-    "lambda.worker_class": Hook("ministack.core.lambda_runtime", "Worker", kind=type),
     "lambda.worker": Hook("ministack.core.lambda_runtime", "_PYTHON_WORKER_SCRIPT", kind=str),
     "sqs.lock": Hook("ministack.services.sqs", "_queues_lock"),
     "dynamodb.lock": Hook("ministack.services.dynamodb", "_lock"),
