@@ -16,8 +16,6 @@ export SAM_CLI_TELEMETRY := 0
 export AWS_EC2_METADATA_DISABLED := true
 
 WORKERS ?= 2
-# Tests on the embedded cloud wait half of their time.
-WAITING_WORKERS ?= $(shell expr $(WORKERS) + 1)
 
 .PHONY: help
 help: ## List the commands
@@ -78,7 +76,7 @@ test: setup lint .venvs/sdk/.stamp ## Every test (CMAPSS_DIR names the real data
 	@echo "==> Unit tests and state machines"
 	@$(BIN)/pytest -q -n $(WORKERS) tests/unit tests/statemachines
 	@echo "==> Integration and faults, on the embedded cloud"
-	@$(BIN)/pytest -q -n $(WAITING_WORKERS) --dist loadscope tests/integration tests/faults
+	@$(BIN)/pytest -q -n $(WORKERS) --dist loadscope tests/integration tests/faults
 	@echo "==> End to end, with the training image's code (about 8 minutes)"
 	@$(BIN)/pytest -q -n $(WORKERS) tests/e2e
 
